@@ -1,0 +1,100 @@
+"""Merges the programs of B sequences into one: rows of equal kind ride in one pass, in lock step.
+
+A schedule describes one sequence. Here every live sequence runs up to its next Issue; Issues of equal model, device,
+stream and repetitions become one pass. A Wait of one is a Wait of all: nothing more is issued before it is answered. When a sequence ends, the next one takes its
+place. With B = 1 the program is that of the sequences one after the other, command for command.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from .program import NOTHING, Ids, Issue, Pass, Program, Retire, Wait
+
+
+def in_lock_step(programs: Iterable[tuple[int, Program]], places: int, ids: Ids) -> Program:
+    """One program of many (sequence, program) pairs, `places` of them live at a time.
+
+    Pass ids of the merged passes come from `ids`; the ids in the sequences' own Waits and `after` are translated.
+    """
+    if places == 1:
+        for sequence, program in programs:
+            yield from program
+            yield Retire(sequence)
+        return
+    waiting = iter(programs)
+    live = [_Place(s, p) for s, p in _take(waiting, places)]
+    while live:
+        issues: list[tuple[_Place, Pass]] = []
+        waits: list[tuple[_Place, Wait]] = []
+        for place in list(live):
+            command = place.command
+            while type(command) is not Issue and type(command) is not Wait:
+                if command is None:
+                    yield Retire(place.sequence)
+                    live.remove(place)
+                    for following in _take(waiting, 1):
+                        live.append(_Place(*following))
+                    break
+                yield command
+                command = place.advance(NOTHING)
+            else:
+                if type(command) is Issue:
+                    issues.append((place, command.item))
+                else:
+                    waits.append((place, command))
+        if waits:
+            yield from _wait(waits)
+        elif issues:
+            yield from _issue(issues, ids)
+
+
+def _issue(issues: list[tuple[_Place, Pass]], ids: Ids) -> Program:
+    """Merge the issues of equal kind and send their programs on."""
+    kinds: dict[tuple[str, int, int, int], list[tuple[_Place, Pass]]] = {}
+    for place, item in issues:
+        kinds.setdefault((item.model, item.device, item.stream, item.repetitions), []).append((place, item))
+    for (model, device, stream, repetitions), members in kinds.items():
+        merged = Pass(
+            ids.a_pass(),
+            tuple(row for _, item in members for row in item.rows),
+            tuple(token for _, item in members for token in item.exits),
+            repetitions, model, device, stream,
+            tuple(dict.fromkeys(place.merged[a] for place, item in members for a in item.after)),
+        )
+        yield Issue(merged)
+        for place, item in members:
+            place.merged[item.id] = merged.id
+            place.advance(NOTHING)
+
+
+def _wait(waits: list[tuple[_Place, Wait]]) -> Program:
+    """One wait for everything that any sequence waits for; each is answered with its own passes."""
+    wanted = frozenset(place.merged[p] for place, wait in waits for p in wait.passes)
+    ended = yield Wait(wanted, all(wait.any for _, wait in waits))
+    for place, wait in waits:
+        own = frozenset(p for p in wait.passes if place.merged[p] in ended)
+        if own == wait.passes or (wait.any and own):
+            place.advance(own)
+
+
+def _take(programs: Iterator[tuple[int, Program]], count: int) -> list[tuple[int, Program]]:
+    return [pair for pair, _ in zip(programs, range(count), strict=False)]
+
+
+class _Place:
+    """A place in the batch: the sequence in it, its next command, and the merged passes its own became."""
+
+    def __init__(self, sequence: int, program: Program) -> None:
+        self.sequence = sequence
+        self.program = program
+        self.merged: dict[int, int] = {}
+        self.command = next(program, None)
+
+    def advance(self, answer: frozenset[int]) -> object:
+        """Answer the current command and fetch the next; None when the program has ended."""
+        try:
+            self.command = self.program.send(answer)
+        except StopIteration:
+            self.command = None
+        return self.command

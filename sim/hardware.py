@@ -1,0 +1,116 @@
+"""What is soldered: a GPU described by numbers that each carry a source.
+
+Field names end in their unit; the keys of hw_configs/gpus/*.yaml are the same names without it (`hbm.bandwidth:
+4917 GB/s` fills `bandwidth_bytes_per_s`). Times are integers of picoseconds, rates are floats per second.
+An optional field that is None is unknown; whatever needs it says so instead of guessing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sm:
+    """The streaming multiprocessors."""
+
+    count: int
+    clock_hz: float
+    """The clock they run at under load, at which cycles are counted."""
+    peak_clock_hz: float | None = None
+    """The clock at which the peaks are quoted."""
+    peak_flop_per_s: dict[str, float]
+    """Dense peak of the whole GPU by data type of the operands: bf16, fp8, fp32, ..."""
+    max_threads: int | None = None
+    """Resident threads per SM."""
+    max_ctas: int | None = None
+    """Resident CTAs per SM."""
+    shared_memory_bytes: int | None = None
+    """Shared memory per SM."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class L2:
+    """The last-level cache."""
+
+    capacity_bytes: int
+    sides: int = 1
+    """Parts that keep copies of each other's lines."""
+    bandwidth_bytes_per_s: float
+    """Read bandwidth on the plateau of footprints that fit."""
+    hit_curve: tuple[tuple[float, float], ...]
+    """(unique bytes since the last use / capacity, fraction that hits), piecewise linear, falling from 1 to 0."""
+    near_latency_ps: int | None = None
+    far_latency_ps: int | None = None
+    line_bytes: int = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hbm:
+    """The memory, of whatever kind."""
+
+    technology: str
+    bandwidth_bytes_per_s: float
+    """Physical rate: memory clock times bus width."""
+    label_bandwidth_bytes_per_s: float | None = None
+    """The rate on the data sheet."""
+    read_bandwidth_bytes_per_s: float | None = None
+    """Best rate measured by reading alone."""
+    capacity_bytes: int
+    channels: int | None = None
+    """Independent channels, pseudo-channels where the kind has them."""
+    latency_ps: int | None = None
+    """From a load to its data with nothing else running, past the L2."""
+    timing: str | None = None
+    """Name of the DRAM timing set in hw_configs/dram."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """The front end: what stands between two dependent kernels, whatever the software."""
+
+    node_gap_ps: int
+    """From the end of one kernel to the start of a dependent one inside a CUDA graph, both small."""
+    stream_gap_ps: int
+    """The same for kernels launched one by one into a stream that is kept full."""
+    start_ps: int
+    """From the launch call's return on an idle GPU to the first kernel's start."""
+    barrier_ps: int | None = None
+    """A grid-wide barrier inside a persistent kernel."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """Roads to the host and to other GPUs, per direction."""
+
+    host_bytes_per_s: float | None = None
+    peer_bytes_per_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Energy:
+    """Power of the whole board."""
+
+    limit_w: float | None = None
+    idle_w: float | None = None
+    static_w: float | None = None
+    per_hbm_byte_j: float | None = None
+    per_flop_j: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    """A GPU; `name` is its file's."""
+
+    name: str
+    title: str
+    """As people call it."""
+    generation: str
+    """Architecture: ampere, ada, hopper, blackwell."""
+    sm: Sm
+    l2: L2
+    hbm: Hbm
+    launch: Launch
+    link: Link
+    energy: Energy
+    price_per_hour_usd: float | None = None

@@ -1,0 +1,126 @@
+"""A decoder's shape: how many bytes and multiplications a row of it asks for.
+
+    prelude layers -> (group of U layers) x G -> coda layers -> final norm -> head
+
+Every layer instance has keys and values of its own: prelude + U x G + coda of them. Cross-attention keys and values
+are the same for every repetition (U sets, computed once per sequence).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+DTYPE_BITS = {"fp32": 32, "tf32": 32, "bf16": 16, "fp16": 16, "fp8": 8, "int8": 8, "int4": 4, "fp4": 4}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dtypes:
+    """Storage of weights, keys and values, and activations."""
+
+    weights: str = "bf16"
+    kv: str = "bf16"
+    activations: str = "bf16"
+
+    def __post_init__(self) -> None:
+        for role in ("weights", "kv", "activations"):
+            if getattr(self, role) not in DTYPE_BITS:
+                raise ValueError(f"dtype.{role}={getattr(self, role)!r} is none of {', '.join(DTYPE_BITS)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A decoder; `name` is its file's."""
+
+    name: str
+    title: str
+    d_model: int
+    q_heads: int
+    kv_heads: int
+    head_dim: int
+    ffn: int
+    gated: bool
+    vocab: int
+    group_layers: int
+    """U: unique layers of the group."""
+    repetitions: int
+    """G: times the group is applied; 1 for an unshared decoder."""
+    prelude: int = 0
+    """Layers run once, before the group."""
+    coda: int = 0
+    """Layers run once per exit, behind the group."""
+    adapter: bool = False
+    """Each repetition starts with a linear layer of the state and the embedding, 2 d_model -> d_model."""
+    cross_attention: bool = False
+    tied: bool = True
+    """The head is the embedding's transpose."""
+    dtype: Dtypes = Dtypes()
+    default_trace: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("d_model", "q_heads", "kv_heads", "head_dim", "ffn", "vocab", "group_layers", "repetitions"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} is below 1")
+        for name in ("prelude", "coda"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)} is negative")
+        if self.q_heads % self.kv_heads:
+            raise ValueError(f"q_heads={self.q_heads} is not a multiple of kv_heads={self.kv_heads}")
+
+    @property
+    def layers(self) -> int:
+        """Layers that a token passes: prelude + U x G + coda."""
+        return self.prelude + self.group_layers * self.repetitions + self.coda
+
+    @property
+    def linear(self) -> dict[str, tuple[int, int]]:
+        """(n, k) of each weight matrix of one layer, by name."""
+        d, heads = self.d_model, self.q_heads * self.head_dim
+        up = 2 * self.ffn if self.gated else self.ffn
+        shapes = {"qkv": (heads + 2 * self.kv_heads * self.head_dim, d), "out": (d, heads)}
+        if self.cross_attention:
+            shapes |= {"cross_q": (heads, d), "cross_out": (d, heads)}
+        return shapes | {"up": (up, d), "down": (d, self.ffn)}
+
+    def weight_bytes(self, n: int, k: int) -> int:
+        """Bytes of an n x k matrix as stored, rounded up."""
+        return -(-n * k * DTYPE_BITS[self.dtype.weights] // 8)
+
+    def activation_bytes(self, elements: int) -> int:
+        """Bytes of activations."""
+        return -(-elements * DTYPE_BITS[self.dtype.activations] // 8)
+
+    @property
+    def layer_bytes(self) -> int:
+        """Weights of one layer that a decoded row reads."""
+        return sum(self.weight_bytes(n, k) for n, k in self.linear.values())
+
+    @property
+    def adapter_bytes(self) -> int:
+        """Weights of the input adapter, 0 without one."""
+        return self.weight_bytes(self.d_model, 2 * self.d_model) if self.adapter else 0
+
+    @property
+    def group_bytes(self) -> int:
+        """Weights read by one repetition."""
+        return self.group_layers * self.layer_bytes + self.adapter_bytes
+
+    @property
+    def head_bytes(self) -> int:
+        """Weights of the head."""
+        return self.weight_bytes(self.vocab, self.d_model)
+
+    @property
+    def total_bytes(self) -> int:
+        """All weights held in memory: layers, adapter, embedding, and the head where it is not tied."""
+        once = (self.prelude + self.coda) * self.layer_bytes
+        return self.group_bytes + once + self.head_bytes * (1 if self.tied else 2)
+
+    @property
+    def kv_bytes(self) -> int:
+        """Keys and values of one position in one layer instance."""
+        return -(-2 * self.kv_heads * self.head_dim * DTYPE_BITS[self.dtype.kv] // 8)
+
+    def unshared(self, layers: int) -> Model:
+        """The same decoder with `layers` unique layers, each applied once."""
+        return replace(self, name=f"{self.name}~{layers}l", title=f"{self.title}, unshared, {layers} layers",
+                       group_layers=layers, repetitions=1, prelude=0, coda=0, adapter=False, default_trace=None)

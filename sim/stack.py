@@ -1,0 +1,101 @@
+"""Software: how kernels are chosen and launched, and where the schedule decides.
+
+The same chip answers differently under different software, so a stack is a description of its own. Keys of
+hw_configs/stacks/*.yaml are the field names without their unit.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import NamedTuple
+
+LAUNCHES = ("eager", "stream", "graph")
+
+
+class Control(NamedTuple):
+    """Where the schedule decides: on the host, on the host `lag` passes late, or on the device."""
+
+    where: str
+    lag: int = 0
+
+    def __str__(self) -> str:
+        return f"lagged:{self.lag}" if self.where == "lagged" else self.where
+
+    @staticmethod
+    def parse(text: str) -> Control:
+        """`host`, `lagged:N` with N >= 1, or `device`; ValueError otherwise."""
+        if text in ("host", "device"):
+            return Control(text)
+        lag = re.fullmatch(r"lagged:([1-9]\d{0,5})", text)
+        if lag is None:
+            raise ValueError(f"control {text!r} is none of host, lagged:N (N >= 1), device")
+        return Control("lagged", int(lag[1]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostWork:
+    """What the processor spends."""
+
+    turnaround_ps: int
+    """After a pass with exits: copy of 4 bytes a row, synchronise, the schedule's decision, until the next launch call."""
+    dispatch_ps: int
+    """One operation of the eager framework, from Python to the launch."""
+    enqueue_ps: int
+    """One kernel launched into a stream without a framework around it."""
+    graph_call_ps: int
+    """One call that launches a captured graph."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionKernels:
+    """The attention backend."""
+
+    backend: str
+    block: int
+    """Keys a CTA takes at a time; contexts are rounded up to it for time, never for bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kernels:
+    """Software numbers of each kernel family."""
+
+    attention: AttentionKernels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uncertainty:
+    """Factors by which a part of a time may really differ: (low, high), meant to hold 90 % of the cases."""
+
+    host: tuple[float, float]
+    launch: tuple[float, float]
+    device: tuple[float, float]
+    """Time inside kernels against the roofline's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stack:
+    """A software stack; `name` is its file's."""
+
+    name: str
+    title: str
+    framework: str
+    version: str
+    launch: str
+    """eager, stream or graph."""
+    control: str
+    """host, lagged:N or device."""
+    plan: str
+    """Execution plan: which kernels a pass is made of (workloads/plans)."""
+    widths: tuple[int, ...] | None = None
+    """Row counts for which a graph is captured, rising; None: every row count. Beyond the last a pass runs eager."""
+    host: HostWork
+    kernels: Kernels
+    uncertainty: Uncertainty
+
+    def __post_init__(self) -> None:
+        if self.launch not in LAUNCHES:
+            raise ValueError(f"launch {self.launch!r} is none of {', '.join(LAUNCHES)}")
+        Control.parse(self.control)
+        if self.widths is not None and (not self.widths or list(self.widths) != sorted(set(self.widths))):
+            raise ValueError("widths must rise")

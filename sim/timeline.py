@@ -1,0 +1,170 @@
+"""What happened when: the one type that a simulated and a measured run both return.
+
+A run repeats few distinct passes many times, so it is stored as patterns and occurrences. A pattern is one distinct
+pass: its spans relative to its start, and what it asked for. An occurrence is a pattern at a time. Bytes that depend on
+the exact context are counted per occurrence in the counters, never taken from a pattern.
+
+Times are integers of picoseconds from the start of the run; bytes, flop and passes are exact integers.
+The time between the first issue and the last commit is divided among BOUNDS without remainder.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+BOUNDS = ("host", "wait", "launch", "latency", "flop", "l2", "hbm")
+"""What a moment of the run waited for: the host's decision or dispatch; something else to end; the launch of a kernel;
+a kernel's own latency; the tensor cores; L2 bandwidth; HBM bandwidth."""
+
+TRAFFIC = ("weights", "head", "kv", "activations")
+"""Whose bytes: the group's (and prelude's, coda's) weights, the exit's head, keys and values, everything else."""
+
+RECORDS = ("summary", "passes", "kernels")
+"""How much is kept: counters and commits; also every pass; also every kernel of every distinct pass."""
+
+
+class Span(NamedTuple):
+    """One kernel, copy or host step."""
+
+    track: str
+    """host, launch, sm, or link."""
+    name: str
+    start_ps: int
+    duration_ps: int
+    bound: str
+    flop: int = 0
+    bytes_requested: int = 0
+    bytes_hbm: int = 0
+
+
+class Pattern(NamedTuple):
+    """One distinct pass, its spans relative to its start."""
+
+    spans: tuple[Span, ...]
+    duration_ps: int
+    rows: int
+    """Rows that ran, padded and idle ones included."""
+    heads: int
+    """Rows whose head was read."""
+
+
+class Slot(NamedTuple):
+    """A row of an occurrence, for pictures of the pipeline."""
+
+    token: int
+    sequence: int
+    position: int
+    repetition: int
+    """The repetition that the row did, 1 .. G."""
+    read: bool
+    """Whether its head was read."""
+
+
+class Moment(NamedTuple):
+    """A commit: a token of a sequence became text."""
+
+    sequence: int
+    position: int
+    token: int
+    time_ps: int
+
+
+@dataclass(slots=True)
+class Counters:
+    """Exact totals of a run."""
+
+    passes: int = 0
+    """Sweeps of the group."""
+    launch_units: int = 0
+    kernels: int = 0
+    row_passes: int = 0
+    """Sweeps times live rows."""
+    idle_row_passes: int = 0
+    """Sweeps times fixed slots that held no row (device control)."""
+    padded_row_passes: int = 0
+    """Sweeps times rows added to reach a captured width."""
+    head_reads: int = 0
+    committed_tokens: int = 0
+    squashed_tokens: int = 0
+    flop: int = 0
+    requested_bytes: dict[str, int] = field(default_factory=lambda: dict.fromkeys(TRAFFIC, 0))
+    """Before the L2."""
+    hbm_bytes: dict[str, int] = field(default_factory=lambda: dict.fromkeys(TRAFFIC, 0))
+    """After it."""
+    rows_per_pass: dict[int, int] = field(default_factory=dict)
+    """Sweeps by the number of live rows."""
+
+
+@dataclass(slots=True)
+class Decode:
+    """The span in which one sequence was decoded: its first row's issue to its last commit."""
+
+    sequence: int
+    start_ps: int
+    end_ps: int
+    tokens: int
+
+
+@dataclass(slots=True)
+class Timeline:
+    """A run. `patterns` and the occurrence arrays are empty where only a summary was recorded."""
+
+    source: str
+    """predicted, or the name of what measured it."""
+    repetitions: int
+    record: str = "passes"
+    counters: Counters = field(default_factory=Counters)
+    bound_ps: dict[str, int] = field(default_factory=lambda: dict.fromkeys(BOUNDS, 0))
+    decodes: list[Decode] = field(default_factory=list)
+    commit_sequence: array[int] = field(default_factory=lambda: array("q"))
+    commit_position: array[int] = field(default_factory=lambda: array("q"))
+    commit_token: array[int] = field(default_factory=lambda: array("q"))
+    commit_ps: array[int] = field(default_factory=lambda: array("q"))
+    patterns: list[Pattern] = field(default_factory=list)
+    occurrence_pattern: array[int] = field(default_factory=lambda: array("q"))
+    occurrence_ps: array[int] = field(default_factory=lambda: array("q"))
+    occurrence_rows: list[tuple[Slot, ...]] = field(default_factory=list)
+    between: list[Span] = field(default_factory=list)
+    """Spans outside passes (launches, host decisions), absolute; recorded with `kernels`."""
+    notes: list[str] = field(default_factory=list)
+    """What a reader of the figures should know: approximations that this run touched."""
+
+    @property
+    def commits(self) -> Iterator[Moment]:
+        """Every commit in order of time."""
+        return map(Moment, self.commit_sequence, self.commit_position, self.commit_token, self.commit_ps)
+
+    @property
+    def decode_ps(self) -> int:
+        """Time in which any sequence was being decoded: the union of the decode spans."""
+        total = end = 0
+        for span in sorted(self.decodes, key=lambda d: d.start_ps):
+            total += max(0, span.end_ps - max(span.start_ps, end))
+            end = max(end, span.end_ps)
+        return total
+
+    def expand(self, first: int = 0, stop: int | None = None) -> Iterator[tuple[int, Span]]:
+        """(occurrence, span with absolute start) of occurrences first .. stop-1, for plots."""
+        for index in range(first, len(self.occurrence_ps) if stop is None else stop):
+            start = self.occurrence_ps[index]
+            for span in self.patterns[self.occurrence_pattern[index]].spans:
+                yield index, span._replace(start_ps=start + span.start_ps)
+
+    def document(self) -> dict[str, Any]:
+        """The timeline as plain JSON data."""
+        return {
+            "source": self.source, "repetitions": self.repetitions, "record": self.record,
+            "bound_ps": dict(self.bound_ps),
+            "decodes": [[d.sequence, d.start_ps, d.end_ps, d.tokens] for d in self.decodes],
+            "commits": [list(moment) for moment in self.commits],
+            "patterns": [
+                {"duration_ps": p.duration_ps, "rows": p.rows, "heads": p.heads, "spans": [list(s) for s in p.spans]}
+                for p in self.patterns
+            ],
+            "occurrences": [list(pair) for pair in zip(self.occurrence_pattern, self.occurrence_ps, strict=True)],
+            "rows": [[list(slot) for slot in rows] for rows in self.occurrence_rows],
+            "between": [list(span) for span in self.between],
+        }
