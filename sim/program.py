@@ -160,6 +160,11 @@ class Schedule(Protocol):
         """Decode one sequence."""
         ...
 
+    def reads(self, repetitions: int) -> frozenset[int]:
+        """Repetitions after which a row's head may be read, for a model of G repetitions; ValueError if the options
+        do not fit the model."""
+        ...
+
     def slots(self, repetitions: int) -> int | None:
         """Rows of the device form, where decisions are taken on the GPU over fixed slots; None: there is no such form."""
         ...

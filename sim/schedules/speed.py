@@ -17,9 +17,42 @@ Ignored: confidence (every token runs all G repetitions), sampling (greedy only)
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 from ..program import Commit, Ids, Issue, Oracle, Pass, Program, Row, Squash, Text, Wait
+
+UNREAD = -9
+"""The device form's mark of a token whose head has not been read; no prediction equals it."""
+
+
+class Pipeline(NamedTuple):
+    """What stands in the fixed slots of the device form: arrays [slots], the oldest token in slot 0.
+
+    The live tokens fill the first slots. A slot's number says how old its token is, so a commit moves everything by
+    one; the hidden state stays where it is, in the `seat` that moves along.
+    """
+
+    place: Any
+    """0 .. slots-1, constant."""
+    token: Any
+    """Input of the row."""
+    position: Any
+    depth: Any
+    """Repetitions done; 0 where the slot is empty."""
+    prediction: Any
+    """Of the last exit that was read, or UNREAD."""
+    live: Any
+    """Whether the slot holds a row."""
+    seat: Any
+    """Where the row's hidden state is kept, a permutation of 0 .. slots-1."""
+    reads: Any
+    """[G+1]: whether the head counts after so many repetitions, constant."""
+    stop: Any
+    """First position past the length limit."""
+    last: Any
+    """Position at which a recorded text ends by itself."""
+    eos: Any
+    """Token that ends the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +145,59 @@ class Speed:
                 if stop is None or position < stop:
                     source = (youngest.token, youngest.exit) if youngest.exit < last else None
                     live.append(_Live(ids.token(), position, youngest.token, source))
+
+    def sweeps(self, repetitions: int) -> int:
+        """Repetitions between two decisions of the device form."""
+        return self.repetitions_per_pass
+
+    def start(self, text: Text, token: int, eos: int, last: int) -> Pipeline:
+        """The device form's state before the first pass; `token` is the prompt's last."""
+        reads = self.reads(text.repetitions)
+        size = self.slots(text.repetitions)
+        stop = 2**62 if text.limit is None else text.first + text.limit
+        rest = [0] * (size - 1)
+        return Pipeline(
+            list(range(size)), [token, *rest], [text.first, *rest], [0, *rest], [UNREAD] * size,
+            [True, *[False] * (size - 1)], list(range(size)),
+            [e in reads for e in range(text.repetitions + 1)], stop, last, eos,
+        )
+
+    def step(self, state: Pipeline, predictions: Any) -> Pipeline:
+        """The state behind a pass, from the arg-max [slots] of every slot's head; array operations only.
+
+        The turn of `program`'s loop that follows the Wait, for numpy arrays and torch tensors alike.
+        """
+        place, size = state.place, state.place.shape[0]
+        depth = state.depth + state.live * self.repetitions_per_pass
+        read = state.live & state.reads[depth]
+        flipped = read & (state.prediction != UNREAD) & (predictions != state.prediction)
+        prediction = _pick(read, predictions, state.prediction)
+        oldest_flip = size - ((size - place) * flipped).max()
+        live = state.live & (place <= oldest_flip)
+        count = live.sum()
+        youngest = place == count - 1
+        guess = (youngest * prediction).sum()
+        beyond = (youngest * state.position).sum() + 1
+        commits = live[0] & (depth[0] == state.reads.shape[0] - 1)
+        ended = commits & ((prediction[0] == state.eos) | (state.position[0] == state.last))
+        left = count - commits * 1
+        enters = (count > 0) & ~ended & (left < size) & (guess != UNREAD) & (beyond < state.stop)
+        new = enters & (place == left)
+        stays = ~ended & (place < left)
+        behind = (place + commits * 1) % size
+        return state._replace(
+            token=_pick(new, guess, state.token[behind]),
+            position=_pick(new, beyond, state.position[behind]),
+            depth=stays * depth[behind],
+            prediction=_pick(new, UNREAD, prediction[behind]),
+            live=stays | new,
+            seat=state.seat[behind],
+        )
+
+
+def _pick(mask: Any, chosen: Any, otherwise: Any) -> Any:
+    """`chosen` where the mask holds, by arithmetic alone."""
+    return mask * chosen + ~mask * otherwise
 
 
 class _Live:

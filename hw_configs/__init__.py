@@ -1,0 +1,1 @@
+"""Data only: GPUs, software stacks, DRAM timings. Found by speedsim.registry."""

@@ -1,0 +1,31 @@
+"""speedsim: would speculative decoding pay on this GPU, for this decoder, at this depth, and why?
+
+One schedule, two oracles, two machines, one timeline. Names below load what they need when they are first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Scenario": "scenario", "run": "scenario",
+    "answer": "answer",
+    "load_gpu": "catalog", "load_stack": "catalog", "load_model": "catalog", "load_plan": "catalog",
+    "load_trace": "trace_source",
+}
+__all__ = [*_HOME, "__version__"]
+
+if TYPE_CHECKING:
+    from .answer import answer
+    from .catalog import load_gpu, load_model, load_plan, load_stack
+    from .scenario import Scenario, run
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f".{_HOME[name]}", __name__), name)

@@ -1,0 +1,218 @@
+"""The answer to a question: the schedule beside its rivals, the gain, its uncertainty and its cause.
+
+Rivals are decoded plainly under the same control and launch: the same model, the unshared model of the same depth (what
+sharing costs or saves) and the unshared model of the group's size (what G repetitions cost). Written out this is the
+document "speedsim-result/1".
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from . import __version__
+from .catalog import unshared
+from .config import resolved as resolved_inputs
+from .metrics import Peaks, figures, gain, speedup
+from .scenario import Resolved, Scenario, plainly, play, resolve
+from .timeline import Timeline
+
+if TYPE_CHECKING:
+    from .model import Model
+
+SCHEMA = "speedsim-result/1"
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A scenario's run and its rivals', by key."""
+
+    resolved: Resolved
+    runs: dict[str, tuple[Resolved, Timeline]]
+    """The schedule under its canonical name first, then the rivals as autoregressive@MODEL."""
+
+    @property
+    def key(self) -> str:
+        """The schedule's canonical name."""
+        return next(iter(self.runs))
+
+    @property
+    def plain_key(self) -> str:
+        """The rival that is the same model."""
+        return f"autoregressive@{self.resolved.model.value.name}"
+
+    def timeline(self, key: str) -> Timeline:
+        """The run of this key."""
+        return self.runs[key][1]
+
+    @property
+    def speedup(self) -> float | None:
+        """Time per token of plain decoding over the schedule's."""
+        return speedup(self.timeline(self.key), self.timeline(self.plain_key))
+
+
+def answer(scenario: Scenario) -> Answer:
+    """Run the scenario and its rivals. Raises InputError and NotCoveredError."""
+    mine = resolve(scenario)
+    model = mine.model.value
+    runs = {mine.schedule_name: (mine, play(mine))}
+    sizes = () if model.repetitions == 1 else (model.layers, model.prelude + model.group_layers + model.coda)
+    for rival in (None, *(unshared(mine.model, layers) for layers in sizes)):
+        side = plainly(mine, rival)
+        runs[f"autoregressive@{side.model.value.name}"] = (side, play(side))
+    return Answer(mine, runs)
+
+
+def document(result: Answer) -> dict[str, Any]:
+    """The answer as "speedsim-result/1": plain numbers, None where undefined, no time stamp, no path."""
+    mine = result.resolved
+    scenario = mine.scenario
+    schedule = result.timeline(result.key)
+    doc: dict[str, Any] = {
+        "schema": SCHEMA,
+        "versions": {"speedsim": __version__, "python": sys.version.split()[0],
+                     **{name: _version(name) for name in ("numpy", "simpy")}},
+        "gpu": {"name": mine.gpu.value.name, "hash": mine.gpu.digest, "parents": list(mine.gpu.parents)},
+        "stack": {"name": mine.stack.value.name, "hash": mine.stack.digest, "parents": list(mine.stack.parents)},
+        "model": {"name": mine.model.value.name, "hash": mine.model.digest, "parents": list(mine.model.parents)},
+        "trace": {"name": mine.trace.name, "hash": mine.trace.digest, "model": mine.trace.model,
+                  "sequences": len(mine.trace.sequences), "tokens": sum(s.count for s in mine.trace.sequences)},
+        "schedule": {"name": mine.schedule_name, "plan": mine.plan.value.name, "plan_hash": mine.plan.digest},
+        "tier": scenario.tier, "control": str(mine.control), "launch": mine.launch,
+        "batch": scenario.batch, "prompt": scenario.prompt,
+        "inputs": {"gpu": resolved_inputs(mine.gpu), "stack": resolved_inputs(mine.stack),
+                   "model": resolved_inputs(mine.model), "plan": resolved_inputs(mine.plan)},
+        "schedules": {key: _figures(side, line, scenario.batch) for key, (side, line) in result.runs.items()},
+        "gain": gain(schedule, result.timeline(result.plain_key)),
+        "gain_over": {key: speedup(schedule, line) for key, (_, line) in result.runs.items() if key != result.key},
+        "intervals": intervals(result),
+        "sentence": sentence(result),
+        "notes": [*mine.notes, *schedule.notes],
+    }
+    if scenario.record != "summary" and schedule.record != "summary":
+        doc["timeline"] = schedule.document()
+    return doc
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _figures(side: Resolved, line: Timeline, batch: int) -> dict[str, Any]:
+    gpu, model = side.gpu.value, side.model.value
+    peaks = Peaks(gpu.hbm.bandwidth_bytes_per_s, gpu.sm.peak_flop_per_s[model.dtype.activations])
+    longest = max((s.first + s.count for s in side.trace.sequences), default=0)
+    needed = memory_bytes(model, longest, batch)
+    capacity = gpu.hbm.capacity_bytes
+    return figures(line, peaks) | {
+        "memory": {"needed_bytes": needed, "capacity_bytes": capacity, "fits": needed <= capacity}
+    }
+
+
+def memory_bytes(model: Model, longest: int, batch: int) -> int:
+    """Weights, and keys and values of every layer instance for `batch` sequences of the longest length."""
+    return model.total_bytes + batch * longest * model.layers * model.kv_bytes
+
+
+def parts(line: Timeline) -> dict[str, int]:
+    """A run's time by who could be wrong about it: the host, the launch path, the kernels."""
+    bound = line.bound_ps
+    return {
+        "host": bound["host"] + bound["wait"],
+        "launch": bound["launch"],
+        "device": bound["latency"] + bound["flop"] + bound["l2"] + bound["hbm"],
+    }
+
+
+def intervals(result: Answer) -> dict[str, dict[str, Any]]:
+    """90 % intervals of times and ratios: `low`, `high`, and the `basis` they stand on.
+
+    The stack's uncertainty names a range for the host's, the launch path's and the kernels' time. They are shared by
+    all runs of an answer, so a ratio is taken at each corner of the three ranges (a ratio of sums is extreme at a
+    corner) and widened by the text's sampling error, a bootstrap over sequences.
+    """
+    ranges = result.resolved.stack.value.uncertainty
+    corners = list(itertools.product(ranges.host, ranges.launch, ranges.device))
+    found: dict[str, dict[str, Any]] = {}
+    times = {}
+    for key, (_, line) in result.runs.items():
+        part = parts(line)
+        times[key] = [h * part["host"] + n * part["launch"] + d * part["device"] for h, n, d in corners]
+        total = sum(part.values())
+        for name, value in (("total_us", line.decode_ps / 1e6), ("time_per_token_us", _per_token_us(line))):
+            if value is not None and total:
+                found[f"schedules.{key}.{name}"] = {
+                    "low": value * min(times[key]) / total, "high": value * max(times[key]) / total, "basis": "assumed",
+                }
+    for key in result.runs:
+        point = speedup(result.timeline(result.key), result.timeline(key))
+        if key == result.key or not point:
+            continue
+        nominal = sum(parts(result.timeline(key)).values()) / sum(parts(result.timeline(result.key)).values())
+        ratio = [rival / mine / nominal for rival, mine in zip(times[key], times[result.key], strict=True)]
+        low, high = _sampling(result.timeline(result.key), result.timeline(key))
+        range_ = {"low": point * min(ratio) * low, "high": point * max(ratio) * high, "basis": "assumed"}
+        found[f"gain_over.{key}"] = range_
+        if key == result.plain_key:
+            found["gain.speedup"] = dict(range_)
+    return found
+
+
+def _per_token_us(line: Timeline) -> float | None:
+    tokens = line.counters.committed_tokens
+    return sum(d.end_ps - d.start_ps for d in line.decodes) / 1e6 / tokens if tokens else None
+
+
+def _sampling(mine: Timeline, rival: Timeline) -> tuple[float, float]:
+    """Factors (low, high) around a gain by which another draw of sequences would move it, 5th to 95th percentile."""
+    import numpy as np
+
+    both = [{d.sequence: d.end_ps - d.start_ps for d in line.decodes} for line in (rival, mine)]
+    shared = sorted(both[0].keys() & both[1].keys())
+    if len(shared) < 2:
+        return 1.0, 1.0
+    pairs = np.array([[both[0][s], both[1][s]] for s in shared], dtype=np.float64)
+    draws = np.random.Generator(np.random.Philox(0)).integers(len(shared), size=(RESAMPLES, len(shared)))
+    sums = pairs[draws].sum(axis=1)
+    ratio = np.sort(sums[:, 0] / sums[:, 1]) / (pairs[:, 0].sum() / pairs[:, 1].sum())
+    return min(1.0, float(ratio[RESAMPLES // 20])), max(1.0, float(ratio[-RESAMPLES // 20]))
+
+
+def sentence(result: Answer) -> str:
+    """The gain and its cause, from the difference of time per token by what it waited for."""
+    mine, plain = result.timeline(result.key), result.timeline(result.plain_key)
+    gpu, model = result.resolved.gpu.value, result.resolved.model.value
+    factor = result.speedup
+    if factor is None:
+        return f"{result.key} committed no token."
+    if result.resolved.schedule_name == "autoregressive":
+        return f"Plain decoding of {model.name} on one {gpu.title}: {_us(_per_token_us(mine))} a token."
+    tokens = mine.counters.committed_tokens, plain.counters.committed_tokens
+    saved = {bound: plain.bound_ps[bound] / tokens[1] / 1e6 - mine.bound_ps[bound] / tokens[0] / 1e6
+             for bound in mine.bound_ps}
+    most, least = max(saved, key=lambda b: saved[b]), min(saved, key=lambda b: saved[b])
+    passes = mine.counters.passes / tokens[0], plain.counters.passes / tokens[1]
+    verb = "pays" if factor > 1.005 else "loses" if factor < 0.995 else "changes nothing"
+    text = (f"{result.key} {verb}: {factor:.2f} x plain decoding of {model.name} on one {gpu.title}, with "
+            f"{passes[0]:.2f} passes a token instead of {passes[1]:.2f}")
+    if saved[most] > 0:
+        text += f"; most of what it saves is {_WORDS[most]} ({_us(saved[most])} a token)"
+    if saved[least] < -0.005:
+        text += f", most of what it costs is {_WORDS[least]} ({_us(-saved[least])})"
+    rest = max(mine.bound_ps, key=lambda b: mine.bound_ps[b])
+    return f"{text}; what is left is mostly {_WORDS[rest]} ({mine.bound_ps[rest] / max(1, mine.decode_ps):.0%})."
+
+
+_WORDS = {"host": "the host's turn-around", "wait": "waiting", "launch": "kernel launches", "latency": "kernel latency",
+          "flop": "arithmetic", "l2": "L2 traffic", "hbm": "HBM traffic"}
+
+
+def _us(value: float | None) -> str:
+    return "no time" if value is None else f"{value:.3g} us" if value < 1000 else f"{value:,.0f} us"

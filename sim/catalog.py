@@ -1,0 +1,67 @@
+"""Descriptions by name: look a name up, load its file, apply changes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .config import Loaded, load
+from .hardware import Gpu
+from .model import Model
+from .plan import Plan
+from .registry import find, names
+from .stack import Stack
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Changes = tuple[tuple[str, str], ...]
+
+
+def load_gpu(name: str, changes: Changes = ()) -> Loaded[Gpu]:
+    """The GPU of this name or file, with changed numbers. Raises InputError."""
+    return load(Gpu, find("gpus", name), changes)
+
+
+def load_stack(name: str, changes: Changes = ()) -> Loaded[Stack]:
+    """The software stack of this name or file."""
+    return load(Stack, find("stacks", name), changes)
+
+
+def load_plan(name: str) -> Loaded[Plan]:
+    """The execution plan of this name or file."""
+    return load(Plan, find("plans", name))
+
+
+def load_model(name: str, changes: Changes = ()) -> Loaded[Model]:
+    """The decoder of this name, YAML file, or Hugging Face config.json."""
+    path = find("models", name)
+    if path.suffix == ".json":
+        from .huggingface import model_from_config
+
+        return model_from_config(path, changes)
+    return load(Model, path, changes)
+
+
+def unshared(model: Loaded[Model], layers: int) -> Loaded[Model]:
+    """The same decoder with so many unique layers: a shipped file of that shape, or derived on the spot."""
+    value = model.value
+    derived = value.unshared(layers)
+    shipped = value.name.replace(f"{value.group_layers}x{value.repetitions}", f"{layers}l")
+    if shipped != value.name and shipped in names("models"):
+        from dataclasses import replace
+
+        known = load(Model, find("models", shipped))
+        if replace(derived, name=shipped, title=known.value.title) == known.value:
+            return known
+    return Loaded.derived(model, derived)
+
+
+def traces_of(repetitions: int) -> list[str]:
+    """Names of the shipped traces with so many repetitions."""
+    from .trace import header
+
+    return [name for name in names("traces") if header(_path(name))["repetitions"] == repetitions]
+
+
+def _path(name: str) -> Path:
+    return find("traces", name)

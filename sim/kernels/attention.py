@@ -1,0 +1,50 @@
+"""Decode attention: every row reads the keys and values of its own context.
+
+    bytes = sum over rows of context * 2 * kv_heads * head_dim * size,    flop = 4 * context * q_heads * head_dim
+
+Rows of one sequence at different depths read different layer instances, so no read is shared between them.
+Cross-attention is the opposite: its keys and values are the same at every depth, and one read serves all rows of a
+sequence. Ignored here: how the context is split over CTAs, and the combining kernel.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..model import Model
+from .demand import Access, Tensor
+
+if TYPE_CHECKING:
+    from .lower import RowShape
+
+
+class Part(NamedTuple):
+    """What attention adds to a kernel's demand."""
+
+    flop: int
+    reads: tuple[Access, ...]
+
+
+def flop_per_key(model: Model) -> int:
+    """Multiplications and additions of one row against one key and its value."""
+    return 4 * model.q_heads * model.head_dim
+
+
+def attention(model: Model, of: tuple[tuple[int, RowShape], ...]) -> Part:
+    """Self-attention of rows against the keys and values of (layer instance, place)."""
+    flop = sum(row.context for _, row in of) * flop_per_key(model)
+    longest: dict[tuple[int, int], int] = {}
+    for instance, row in of:
+        key = (instance, row.place)
+        longest[key] = max(longest.get(key, 0), row.context)
+    reads = tuple(Access(Tensor(("kv", *key), "kv"), context * model.kv_bytes) for key, context in longest.items())
+    return Part(flop, reads)
+
+
+def cross_attention(model: Model, layer: str, rows: tuple[RowShape, ...], source_tokens: int) -> Part:
+    """Attention to the encoder's output: one set of keys and values per physical layer and sequence."""
+    flop = len(rows) * source_tokens * flop_per_key(model)
+    places = dict.fromkeys(row.place for row in rows)
+    return Part(flop, tuple(
+        Access(Tensor(("cross", layer, place), "kv"), source_tokens * model.kv_bytes) for place in places
+    ))

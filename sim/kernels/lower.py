@@ -1,0 +1,158 @@
+"""From a pass to its kernels: the plan's steps with the demands of this model at this pass's rows.
+
+    embedding and prelude   rows that enter
+    group, U layers         all rows, each against the keys and values of its own depth
+    coda, exit              rows whose head is read
+
+Weights are read once per kernel, whatever the rows. Keys and values belong to one layer instance and one place of the
+batch: rows of different depths share none. Activations between kernels are counted at every kernel's border.
+Ignored: the arithmetic outside matrices and attention (it never decides a decode step).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ..model import Model
+from ..plan import Plan
+from .attention import attention, cross_attention
+from .demand import Access, Demand, Kernel, Tensor
+
+
+class RowShape(NamedTuple):
+    """What a row's kernels depend on."""
+
+    place: int
+    """Place in the batch."""
+    depth: int
+    context: int
+    """Keys it attends to, its own included, rounded up to the attention block."""
+    read: bool
+    """Whether its head is read."""
+
+
+class PassShape(NamedTuple):
+    """What a pass's kernels depend on: equal shapes have equal kernels."""
+
+    rows: tuple[RowShape, ...]
+    width: int
+    """Rows that run, padded and idle ones included."""
+    entering: int
+    """Rows that run the embedding, at the pass's width."""
+    heads: int
+    """Rows that run the head, at the pass's width."""
+    repetitions: int = 1
+    source_tokens: int = 0
+    """Length of the cross-attention."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lowering:
+    """Lowers passes of one model under one plan."""
+
+    model: Model
+    plan: Plan
+
+    def kernels(self, shape: PassShape) -> tuple[Kernel, ...]:
+        """The pass's kernels in order."""
+        return tuple(self._pass(shape))
+
+    def _pass(self, shape: PassShape) -> Iterator[Kernel]:
+        model = self.model
+        if shape.entering:
+            yield from self._steps("embedding", self.plan.embedding, shape.entering, (), shape)
+            entered = tuple(r for r in shape.rows if r.depth == 0)
+            for number in range(model.prelude):
+                yield from self._layer(("prelude", number), number, shape.entering, entered, shape)
+        for sweep in range(shape.repetitions):
+            rows = tuple(r._replace(depth=r.depth + sweep) for r in shape.rows)
+            if model.adapter:
+                yield from self._steps("group", self.plan.adapter, shape.width, (), shape)
+            for number in range(model.group_layers):
+                yield from self._layer(("group", number), None, shape.width, rows, shape)
+        if shape.heads:
+            read = tuple(r for r in shape.rows if r.read)
+            behind = model.prelude + model.group_layers * model.repetitions
+            for number in range(model.coda):
+                yield from self._layer(("coda", number), behind + number, shape.heads, read, shape)
+            yield from self._steps("exit", self.plan.exit, shape.heads, (), shape)
+
+    def _layer(self, layer: tuple[str, int], instance: int | None, width: int,
+               rows: tuple[RowShape, ...], shape: PassShape) -> Iterator[Kernel]:
+        """One physical layer; `instance` is None in the group, where it follows from each row's depth."""
+        first = self.model.prelude + layer[1]
+        of = tuple((first + r.depth * self.model.group_layers if instance is None else instance, r) for r in rows)
+        yield from self._steps(f"{layer[0]}{layer[1]}", self.plan.layer(self.model.cross_attention), width, of, shape)
+
+    def _steps(self, where: str, steps: tuple[str, ...], width: int,
+               of: tuple[tuple[int, RowShape], ...], shape: PassShape) -> Iterator[Kernel]:
+        for step in steps:
+            yield self._kernel(where, step, width, of, shape)
+
+    def _kernel(self, where: str, step: str, width: int,
+                of: tuple[tuple[int, RowShape], ...], shape: PassShape) -> Kernel:
+        """One step: the operations joined in it read the first's input, what each adds, and write the last's output."""
+        model = self.model
+        operations = step.split("+")
+        flop, reads, writes, family = 0, [], [], "elementwise"
+        for operation in operations:
+            name, _, weight = operation.partition(":")
+            if name == "linear":
+                n, k = self._matrix(weight)
+                flop += 2 * width * n * k
+                kind = "head" if weight == "head" else "weights"
+                owner = "adapter" if weight == "adapter" else where
+                reads.append(Access(Tensor((owner, weight), kind), model.weight_bytes(n, k)))
+                family = "gemm"
+            elif name == "attention":
+                part = attention(model, of)
+                flop, reads, family = flop + part.flop, reads + list(part.reads), "attention"
+            elif name == "cross_attention":
+                part = cross_attention(model, where, tuple(r for _, r in of), shape.source_tokens)
+                flop, reads, family = flop + part.flop, reads + list(part.reads), "attention"
+            elif name == "kv_write":
+                writes += [Access(Tensor(("kv", i, r.place), "kv"), model.kv_bytes) for i, r in of]
+                family = "kv_cache" if len(operations) == 1 else family
+            elif name == "argmax":
+                family = "sampling"
+            elif name == "add":
+                reads.append(_between(model, width * model.d_model))
+        reads.append(_between(model, width * self._elements(operations[0], entering=True)))
+        writes.append(_between(model, width * self._elements(operations[-1], entering=False)))
+        demand = Demand(model.dtype.activations, flop, tuple(reads), tuple(writes))
+        return Kernel(f"{where}.{step}", family, demand)
+
+    def _matrix(self, weight: str) -> tuple[int, int]:
+        if weight == "head":
+            return self.model.vocab, self.model.d_model
+        if weight == "adapter":
+            return self.model.d_model, 2 * self.model.d_model
+        return self.model.linear[weight]
+
+    def _elements(self, operation: str, *, entering: bool) -> int:
+        """Elements of one row that an operation takes in, or hands on."""
+        model = self.model
+        name, _, weight = operation.partition(":")
+        if name == "linear":
+            n, k = self._matrix(weight)
+            return k if entering else n
+        heads, both = model.q_heads * model.head_dim, 2 * model.kv_heads * model.head_dim
+        taken, handed = {
+            "embed": (model.d_model, model.d_model),
+            "norm": (model.d_model, model.d_model),
+            "add": (model.d_model, model.d_model),
+            "copy": (model.d_model, model.d_model),
+            "rope": (heads + both, heads + both),
+            "kv_write": (both, heads),
+            "attention": (heads, heads),
+            "cross_attention": (heads, heads),
+            "activation": (2 * model.ffn if model.gated else model.ffn, model.ffn),
+            "argmax": (model.vocab, 2),
+        }[name]
+        return taken if entering else handed
+
+
+def _between(model: Model, elements: int) -> Access:
+    return Access(Tensor(("activations",), "activations"), model.activation_bytes(elements))

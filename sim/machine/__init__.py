@@ -1,0 +1,1 @@
+"""The simulated GPU: the only importer of simpy and the only mutable state. It knows how long, never why."""

@@ -1,0 +1,50 @@
+"""An execution plan: which kernels a pass consists of, in order, and what is fused.
+
+On a fast GPU every small kernel costs a microsecond or more whatever it does, so their number is data with a source
+(workloads/plans/*.yaml), never a free choice in code. A step is one kernel: operations joined by `+` run in it.
+
+    norm | linear:WEIGHT | rope | kv_write | attention | cross_attention | activation | add | embed | argmax
+
+Operations that only move tensors around in an unfused framework are steps as well: `copy`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+OPERATIONS = frozenset((
+    "embed", "norm", "rope", "kv_write", "attention", "cross_attention", "activation", "add", "argmax", "copy",
+))
+WEIGHTS = frozenset(("qkv", "out", "cross_q", "cross_out", "up", "down", "adapter", "head"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A plan; `name` is its file's. Each entry of the lists is one kernel."""
+
+    name: str
+    title: str
+    embedding: tuple[str, ...]
+    """For rows that enter."""
+    adapter: tuple[str, ...] = ()
+    """At the start of each repetition of a model that has an input adapter."""
+    attention: tuple[str, ...]
+    """The first part of a layer."""
+    cross: tuple[str, ...] = ()
+    """Between the parts of a layer with cross-attention."""
+    ffn: tuple[str, ...]
+    """The last part of a layer."""
+    exit: tuple[str, ...]
+    """For rows whose head is read, behind the coda."""
+
+    def __post_init__(self) -> None:
+        for part in ("embedding", "adapter", "attention", "cross", "ffn", "exit"):
+            for step in getattr(self, part):
+                for operation in step.split("+"):
+                    name, _, weight = operation.partition(":")
+                    if not (name in OPERATIONS and not weight or name == "linear" and weight in WEIGHTS):
+                        raise ValueError(f"{part}: {operation!r} is no operation of a plan")
+
+    def layer(self, cross_attention: bool) -> tuple[str, ...]:
+        """The kernels of one layer."""
+        return self.attention + (self.cross if cross_attention else ()) + self.ffn

@@ -1,0 +1,257 @@
+"""A scenario: names and numbers that say a run completely; and the run itself, a pure function of it.
+
+`resolve` turns names into descriptions, `play` puts a schedule, an oracle and a machine together. The same scenario
+gives the same timeline on every machine: no clock, no globals, randomness only from the seed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from .batch import in_lock_step
+from .catalog import load_gpu, load_model, load_plan, load_stack
+from .oracle import TraceOracle
+from .program import Ids, Program, Schedule, Text, watched
+from .registry import find, schedule_named
+from .stack import Control
+from .timeline import RECORDS, Timeline
+from .trace import Trace, lengths_only, limited, load, shifted, synthetic
+from .units import InputError
+
+if TYPE_CHECKING:
+    from .config import Loaded
+    from .hardware import Gpu
+    from .model import Model
+    from .plan import Plan
+    from .stack import Stack
+
+TIERS = ("roofline",)
+DEFAULT_TOKENS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """What to run. Every field has the default of the command line."""
+
+    gpu: str = "h200_sxm"
+    stack: str = "torch_graph"
+    model: str = "speed_2x6"
+    trace: str | None = None
+    """Name or file; None: the model's default."""
+    synth: str | None = None
+    """A synthetic trace instead: `flips=0.15+0.06,count=1000,sequences=4,first=64,seed=0`."""
+    schedule: str = "speed"
+    batch: int = 1
+    tokens: int | None = None
+    """Whole sequences in file order until so many tokens; None: all of a file or a synthetic trace, 1,000 of a name."""
+    prompt: int | None = None
+    """Position of the first row, instead of the trace's."""
+    tier: str = "roofline"
+    control: str | None = None
+    launch: str | None = None
+    """None: the stack's."""
+    record: str = "passes"
+    sets: tuple[tuple[str, str], ...] = ()
+    """Changed numbers, (key, value) as text: `hbm.bandwidth`, `stack.host.turnaround`, `model.ffn`, `run.batch`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A scenario with its names looked up."""
+
+    scenario: Scenario
+    gpu: Loaded[Gpu]
+    stack: Loaded[Stack]
+    model: Loaded[Model]
+    plan: Loaded[Plan]
+    trace: Trace
+    schedule: Schedule
+    schedule_name: str
+    """Canonical."""
+    control: Control
+    launch: str
+    notes: tuple[str, ...] = field(default=())
+
+
+def run(scenario: Scenario) -> Timeline:
+    """Play the scenario's schedule and return what happened when.
+
+    Raises InputError for what the reader got wrong, NotCoveredError for what no data covers.
+    """
+    return play(resolve(scenario))
+
+
+def resolve(scenario: Scenario) -> Resolved:
+    """Look every name up and check that the parts fit each other."""
+    keys = _by_part(scenario.sets)
+    scenario = _with_run_keys(scenario, keys["run"])
+    _check(scenario)
+    gpu = load_gpu(scenario.gpu, keys["gpu"])
+    stack = load_stack(scenario.stack, keys["stack"])
+    model = load_model(scenario.model, keys["model"])
+    plan = load_plan(stack.value.plan)
+    if model.value.dtype.activations not in gpu.value.sm.peak_flop_per_s:
+        known = ", ".join(sorted(gpu.value.sm.peak_flop_per_s))
+        raise InputError(f"{gpu.value.name}: no peak for {model.value.dtype.activations} (the file has {known})")
+    schedule, name = schedule_named(scenario.schedule, keys["schedule"])
+    control = _control(scenario.control or stack.value.control)
+    trace, notes = _trace(scenario, model.value)
+    _fits(schedule, name, control, model.value)
+    return Resolved(scenario, gpu, stack, model, plan, trace, schedule, name, control,
+                    scenario.launch or stack.value.launch, notes)
+
+
+def plainly(resolved: Resolved, model: Loaded[Model] | None = None) -> Resolved:
+    """The same run decoded token by token, by the same model or by another of which only the lengths are known."""
+    schedule, name = schedule_named("autoregressive", ())
+    if model is None:
+        return replace(resolved, schedule=schedule, schedule_name=name)
+    return replace(resolved, schedule=schedule, schedule_name=name, model=model, trace=lengths_only(resolved.trace))
+
+
+def play(resolved: Resolved) -> Timeline:
+    """Put the oracle, the schedule and the machine together and run them."""
+    from .machine.build import sim_machine
+    from .machine.player import Setting
+
+    model, schedule, scenario = resolved.model.value, resolved.schedule, resolved.scenario
+    fixed = None if resolved.control.where == "host" else schedule.slots(model.repetitions)
+    source = max((s.source_tokens for s in resolved.trace.sequences), default=0)
+    setting = Setting(resolved.stack.value, resolved.control, resolved.launch, fixed,
+                      schedule.reads(model.repetitions), scenario.batch, source)
+    machine = sim_machine(resolved.gpu.value, resolved.stack.value, model, resolved.plan.value, setting,
+                          scenario.record)
+    return machine.play(program_of(resolved))
+
+
+def program_of(resolved: Resolved) -> Program:
+    """The program of all sequences, in the batch's lock step, with the oracle watching."""
+    sequences = {s.id: s for s in resolved.trace.sequences}
+    oracle = TraceOracle(sequences)
+    ids = Ids()
+    repetitions = resolved.model.value.repetitions
+    each = (
+        (s.id, resolved.schedule.program(oracle, Text(s.id, s.first, s.count if s.end == "length" else None,
+                                                      repetitions), ids))
+        for s in sequences.values()
+    )
+    return watched(in_lock_step(each, resolved.scenario.batch, ids), oracle)
+
+
+_PARTS = {"sm": "gpu", "l2": "gpu", "hbm": "gpu", "launch": "gpu", "link": "gpu", "energy": "gpu", "price": "gpu",
+          "stack": "stack", "model": "model", "schedule": "schedule", "run": "run", "trace": "run"}
+
+
+def _by_part(sets: tuple[tuple[str, str], ...]) -> dict[str, tuple[tuple[str, str], ...]]:
+    """Sort changed numbers by the description they change; the descriptions' own names are cut off."""
+    parts: dict[str, list[tuple[str, str]]] = {part: [] for part in ("gpu", "stack", "model", "schedule", "run")}
+    for key, value in sets:
+        head, _, rest = key.partition(".")
+        if head == "gpu" and rest:
+            head, _, rest = rest.partition(".")
+            key = f"{head}.{rest}"
+        if head not in _PARTS or not rest and head != "price":
+            from difflib import get_close_matches
+
+            near = get_close_matches(head, _PARTS, n=1)
+            hint = f" (did you mean {near[0]}?)" if near and near[0] != head else ""
+            raise InputError(f"--set {key}={value}: {head}: no part of a scenario{hint}; parts: {', '.join(_PARTS)}")
+        part = _PARTS[head]
+        parts[part].append((key if part == "gpu" else rest, value))
+    return {part: tuple(pairs) for part, pairs in parts.items()}
+
+
+def _with_run_keys(scenario: Scenario, pairs: tuple[tuple[str, str], ...]) -> Scenario:
+    """Fields of the scenario itself, set by `run.` or `trace.`."""
+    known = {f.name for f in fields(Scenario)} - {"sets", "gpu", "stack", "model"}
+    changes: dict[str, Any] = {}
+    for key, value in pairs:
+        if key not in known:
+            from difflib import get_close_matches
+
+            near = get_close_matches(key, known, n=1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            raise InputError(f"--set run.{key}={value}: run.{key}: unknown key{hint}")
+        changes[key] = _whole(key, value) if key in ("batch", "tokens", "prompt") else value
+    return replace(scenario, **changes)
+
+
+def _whole(key: str, value: str) -> int:
+    try:
+        return int(value)
+    except ValueError:
+        raise InputError(f"--set run.{key}={value}: run.{key}: a whole number is expected") from None
+
+
+def _check(scenario: Scenario) -> None:
+    """Refuse numbers and words that no run can have."""
+    for name, least in (("batch", 1), ("tokens", 1), ("prompt", 0)):
+        value = getattr(scenario, name)
+        if value is not None and not least <= value < 2**31:
+            raise InputError(f"--{name} {value}: {name}: must be {least} or more (and below 2^31)")
+    for name, known in (("tier", TIERS), ("record", RECORDS)):
+        value = getattr(scenario, name)
+        if value not in known:
+            raise InputError(f"--{name} {value}: {name}: must be one of {', '.join(known)}")
+    if scenario.launch is not None:
+        from .stack import LAUNCHES
+
+        if scenario.launch not in LAUNCHES:
+            raise InputError(f"--launch {scenario.launch}: launch: must be one of {', '.join(LAUNCHES)}")
+    if scenario.trace is not None and scenario.synth is not None:
+        raise InputError("--trace and --synth: give one of them")
+
+
+def _control(text: str) -> Control:
+    try:
+        return Control.parse(text)
+    except ValueError as error:
+        raise InputError(f"--control {text}: {error}") from None
+
+
+def _fits(schedule: Schedule, name: str, control: Control, model: Model) -> None:
+    """Refuse a schedule whose options the model does not have, or a control it has no form for."""
+    try:
+        schedule.reads(model.repetitions)
+    except ValueError as error:
+        raise InputError(f"--schedule {name}: {error} ({model.name})") from None
+    if control.where != "host" and schedule.slots(model.repetitions) is None:
+        raise InputError(f"--control {control}: schedule {name} has no device form")
+
+
+def _trace(scenario: Scenario, model: Model) -> tuple[Trace, tuple[str, ...]]:
+    """The text to replay, as long as asked, and what must be said about it."""
+    notes: list[str] = []
+    tokens = scenario.tokens
+    if scenario.synth is not None:
+        trace = synthetic(scenario.synth, model.repetitions)
+        notes.append("the trace is synthetic: flips are independent, which real text is not")
+    else:
+        asked = scenario.trace or model.default_trace
+        if asked is None:
+            raise InputError(f"--trace: {model.name} names no trace of its own; {_fitting(model.repetitions)}")
+        path = find("traces", asked)
+        trace = load(path)
+        if tokens is None and str(path) != asked:
+            tokens = DEFAULT_TOKENS
+        if trace.repetitions != model.repetitions:
+            raise InputError(f"{path.name}: the trace has {trace.repetitions} repetitions, {model.name} has "
+                             f"{model.repetitions}; {_fitting(model.repetitions)}")
+        if trace.model != model.name:
+            notes.append(f"the trace is transferred: it was recorded from {trace.model}, not from {model.name}")
+    if tokens is not None:
+        trace = limited(trace, tokens)
+    if scenario.prompt is not None:
+        trace = shifted(trace, scenario.prompt)
+    if not model.cross_attention and any(s.source_tokens for s in trace.sequences):
+        raise InputError(f"{trace.name}: source_tokens need a model with cross-attention; {model.name} has none")
+    return trace, tuple(notes)
+
+
+def _fitting(repetitions: int) -> str:
+    """The shipped traces that a model of so many repetitions can play, in words."""
+    from .catalog import traces_of
+
+    fitting = traces_of(repetitions)
+    return f"fitting traces: {', '.join(fitting)}" if fitting else "give --trace FILE or --synth flips=..."
