@@ -7,9 +7,10 @@ place. With B = 1 the program is that of the sequences one after the other, comm
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from itertools import islice
 
-from .program import NOTHING, Ids, Issue, Pass, Program, Retire, Wait
+from .program import NOTHING, Command, Ids, Issue, Pass, Program, Retire, Wait
 
 
 def in_lock_step(programs: Iterable[tuple[int, Program]], places: int, ids: Ids) -> Program:
@@ -23,30 +24,31 @@ def in_lock_step(programs: Iterable[tuple[int, Program]], places: int, ids: Ids)
             yield Retire(sequence)
         return
     waiting = iter(programs)
-    live = [_Place(s, p) for s, p in _take(waiting, places)]
+    live = [_Place(*pair) for pair in islice(waiting, places)]
     while live:
-        issues: list[tuple[_Place, Pass]] = []
-        waits: list[tuple[_Place, Wait]] = []
-        for place in list(live):
-            command = place.command
-            while type(command) is not Issue and type(command) is not Wait:
-                if command is None:
-                    yield Retire(place.sequence)
-                    live.remove(place)
-                    for following in _take(waiting, 1):
-                        live.append(_Place(*following))
-                    break
-                yield command
-                command = place.advance(NOTHING)
-            else:
-                if type(command) is Issue:
-                    issues.append((place, command.item))
-                else:
-                    waits.append((place, command))
+        for index, place in enumerate(live):
+            live[index] = yield from _to_next_stop(place, waiting)
+        live = [place for place in live if place.command is not None]
+        waits = [(place, place.command) for place in live if type(place.command) is Wait]
         if waits:
             yield from _wait(waits)
-        elif issues:
-            yield from _issue(issues, ids)
+        else:
+            yield from _issue([(place, place.command.item) for place in live if type(place.command) is Issue], ids)
+
+
+def _to_next_stop(place: _Place, waiting: Iterator[tuple[int, Program]]) -> Generator[Command, frozenset[int], _Place]:
+    """Run a place up to its next Issue or Wait; a sequence that ends makes way for the next one."""
+    while type(place.command) is not Issue and type(place.command) is not Wait:
+        if place.command is not None:
+            yield place.command
+            place.advance(NOTHING)
+            continue
+        yield Retire(place.sequence)
+        following = next(waiting, None)
+        if following is None:
+            return place
+        place = _Place(*following)
+    return place
 
 
 def _issue(issues: list[tuple[_Place, Pass]], ids: Ids) -> Program:
@@ -78,10 +80,6 @@ def _wait(waits: list[tuple[_Place, Wait]]) -> Program:
             place.advance(own)
 
 
-def _take(programs: Iterator[tuple[int, Program]], count: int) -> list[tuple[int, Program]]:
-    return [pair for pair, _ in zip(programs, range(count), strict=False)]
-
-
 class _Place:
     """A place in the batch: the sequence in it, its next command, and the merged passes its own became."""
 
@@ -89,12 +87,11 @@ class _Place:
         self.sequence = sequence
         self.program = program
         self.merged: dict[int, int] = {}
-        self.command = next(program, None)
+        self.command: Command | None = next(program, None)
 
-    def advance(self, answer: frozenset[int]) -> object:
+    def advance(self, answer: frozenset[int]) -> None:
         """Answer the current command and fetch the next; None when the program has ended."""
         try:
             self.command = self.program.send(answer)
         except StopIteration:
             self.command = None
-        return self.command

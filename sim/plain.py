@@ -10,7 +10,7 @@ import math
 import types
 from dataclasses import MISSING, fields, is_dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from . import units
 from .document import ConfigError, Place, Problem
@@ -89,25 +89,30 @@ def from_plain(cls: type[T], data: Any, name: str = "plain data") -> T:
 
 def _build(kind: Any, data: Any, key: str, name: str) -> Any:
     inner = core(kind)
-    origin, arguments = get_origin(inner), get_args(inner)
     if isinstance(data, dict) and {"value", "kind"} <= data.keys() and not is_dataclass(inner):
         data = data["value"]
     if data is None and inner is not kind:
         return None
     if is_dataclass(inner):
         return _describe(inner, data, key, name)
-    if origin is tuple and isinstance(data, list | tuple):
-        if len(arguments) == 2 and arguments[1] is Ellipsis:
-            arguments = (arguments[0],) * len(data)
-        if len(arguments) == len(data):
-            return tuple(_build(a, d, f"{key}[{i}]", name) for i, (a, d) in enumerate(zip(arguments, data, strict=True)))
-    elif origin is dict and isinstance(data, dict):
-        return {arguments[0](k): _build(arguments[1], d, f"{key}.{k}", name) for k, d in data.items()}
-    elif inner is float and type(data) in (int, float) and math.isfinite(data):
+    if inner is float and type(data) in (int, float) and math.isfinite(data):
         return float(data)
-    elif not isinstance(inner, type) or (inner is not float and type(data) is inner):
+    if inner in (int, str, bool) and type(data) is inner:
         return data
-    raise ConfigError([Problem(Place(name), key, f"does not hold {getattr(inner, '__name__', inner)}: {data!r:.60}")])
+    return _collect(inner, data, key, name)
+
+
+def _collect(kind: Any, data: Any, key: str, name: str) -> Any:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is tuple and isinstance(data, list):
+        kinds = arguments[:1] * len(data) if arguments[-1:] == (...,) else arguments
+        if len(kinds) == len(data):
+            return tuple(_build(k, d, f"{key}[{i}]", name) for i, (k, d) in enumerate(zip(kinds, data, strict=True)))
+    if origin is dict and isinstance(data, dict) and (arguments[0] is str or all(k.isdecimal() for k in data)):
+        return {arguments[0](k): _build(arguments[1], d, f"{key}.{k}", name) for k, d in data.items()}
+    if origin is Literal and data in arguments:
+        return data
+    raise ConfigError([Problem(Place(name), key, f"{getattr(kind, '__name__', kind)} expected, got {data!r:.60}")])
 
 
 def _describe(cls: Any, data: Any, key: str, name: str) -> Any:

@@ -205,7 +205,7 @@ def _shown(value: object) -> str:
 
 
 def _near(given: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(given, list(known), 1)
+    near = difflib.get_close_matches(given[:60], list(known), 1)
     return f" (did you mean {near[0]}?)" if near else ""
 
 
@@ -281,7 +281,7 @@ def _opening(entry: dict[str, Any], refuse: Refuse, known: set[int]) -> Opening:
     if first + count > _WHOLE:
         raise refuse("count", f"positions {first} .. {first + count - 1} do not fit 32 bits")
     if entry["end"] not in ENDS:
-        raise refuse("end", f"{_shown(entry['end'])} is neither length nor eos{_near(str(entry['end']), ENDS)}")
+        raise refuse("end", f"{_shown(entry['end'])} is neither length nor eos{_near(_shown(entry['end']), ENDS)}")
     source_tokens = _whole(entry, "source_tokens", 0, refuse) if "source_tokens" in entry else 0
     return number, first, count, entry["end"], source_tokens
 

@@ -5,8 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from speedsim.batch import in_lock_step
+from speedsim.hardware import L2, Energy, Gpu, Hbm, Launch, Link, Sm
+from speedsim.machine.build import sim_machine
+from speedsim.machine.player import Setting
+from speedsim.model import Model
+from speedsim.oracle import StrictOracle, TraceOracle
+from speedsim.plan import Plan
 from speedsim.program import Commit, Ids, Issue, Oracle, Pass, Program, Retire, Squash, Text, Wait, watched
-from speedsim.trace import Sequence
+from speedsim.stack import AttentionKernels, Control, HostWork, Kernels, Stack, Uncertainty
+from speedsim.timeline import Timeline
+from speedsim.trace import Sequence, Trace
 
 
 def sequence(exit_tokens: list[list[int]], end: str = "length", first: int = 0, number: int = 0) -> Sequence:
@@ -65,3 +74,64 @@ def play(program: Program) -> Played:
 def decode(schedule: object, s: Sequence, oracle: Oracle) -> Played:
     """Play a schedule over one sequence."""
     return play(watched(schedule.program(oracle, text_of(s), Ids()), oracle))  # type: ignore[attr-defined]
+
+
+def tiny_gpu(**changes: object) -> Gpu:
+    """An H200-like chip with round numbers: 1 TB/s HBM, 10 TB/s L2, 100 TFLOP/s, no cache, nothing between kernels."""
+    parts = {"capacity": 0, "hbm": 1e12, "l2": 1e13, "flop": 1e14, "curve": ((1.0, 1.0), (1.0, 0.0)),
+             "node": 0, "stream": 0, "start": 0} | changes
+    return Gpu(
+        name="tiny", title="tiny", generation="none",
+        sm=Sm(count=100, clock_hz=1e9, peak_flop_per_s={"bf16": parts["flop"]}),
+        l2=L2(capacity_bytes=parts["capacity"], bandwidth_bytes_per_s=parts["l2"], hit_curve=parts["curve"]),
+        hbm=Hbm(technology="none", bandwidth_bytes_per_s=parts["hbm"], capacity_bytes=10**11),
+        launch=Launch(node_gap_ps=parts["node"], stream_gap_ps=parts["stream"], start_ps=parts["start"]),
+        link=Link(), energy=Energy(),
+    )
+
+
+def tiny_stack(**changes: object) -> Stack:
+    """Software that costs nothing unless told."""
+    parts = {"turnaround": 0, "dispatch": 0, "enqueue": 0, "graph": 0, "launch": "graph", "control": "host",
+             "widths": None, "block": 1} | changes
+    return Stack(
+        name="tiny", title="tiny", framework="none", version="0", launch=parts["launch"], control=parts["control"],
+        plan="weights_only", widths=parts["widths"],
+        host=HostWork(turnaround_ps=parts["turnaround"], dispatch_ps=parts["dispatch"],
+                      enqueue_ps=parts["enqueue"], graph_call_ps=parts["graph"]),
+        kernels=Kernels(attention=AttentionKernels(backend="none", block=parts["block"])),
+        uncertainty=Uncertainty(host=(1.0, 1.0), launch=(1.0, 1.0), device=(1.0, 1.0)),
+    )
+
+
+WEIGHTS_ONLY = Plan(name="weights_only", title="matrices and nothing else", embedding=(),
+                    attention=("linear:qkv", "linear:out"), cross=("linear:cross_q", "linear:cross_out"),
+                    ffn=("linear:up", "linear:down"), exit=("linear:head",))
+WHOLE = Plan(name="whole", title="every kind of kernel", embedding=("embed",),
+             attention=("norm", "linear:qkv", "rope+kv_write", "attention", "linear:out"),
+             ffn=("add+norm", "linear:up", "activation", "linear:down"), exit=("norm", "linear:head", "argmax"))
+
+
+def speed_shape(group_layers: int = 2, repetitions: int = 6, **changes: object) -> Model:
+    """The T5-Base-sized decoder of the SPEED paper."""
+    fields = {"name": "tiny", "title": "tiny", "d_model": 768, "q_heads": 12, "kv_heads": 12, "head_dim": 64,
+              "ffn": 2048, "gated": True, "vocab": 32128} | changes
+    return Model(group_layers=group_layers, repetitions=repetitions, **fields)
+
+
+def simulate(schedule: object, trace: Trace, *, gpu: Gpu | None = None, stack: Stack | None = None,
+             model: Model | None = None, plan: Plan = WHOLE, batch: int = 1, record: str = "passes",
+             control: str | None = None, strict: bool = False, **machine: object) -> Timeline:
+    """Play a schedule over a trace on a tiny machine."""
+    gpu, stack, model = gpu or tiny_gpu(), stack or tiny_stack(), model or speed_shape()
+    where = Control.parse(control or stack.control)
+    sequences = {s.id: s for s in trace.sequences}
+    oracle: Oracle = TraceOracle(sequences)
+    if strict:
+        oracle = StrictOracle(oracle)
+    ids = Ids()
+    each = ((s.id, schedule.program(oracle, text_of(s), ids)) for s in trace.sequences)
+    fixed = None if where.where == "host" else schedule.slots(model.repetitions)
+    setting = Setting(stack, where, stack.launch, fixed, schedule.reads(model.repetitions), batch)
+    player = sim_machine(gpu, stack, model, plan, setting, record, **machine)
+    return player.play(watched(in_lock_step(each, batch, ids), oracle))

@@ -156,7 +156,7 @@ def greedy(decoder: Decoder, prompts: Tensor, count: int) -> Iterator[Tensor]:
                                                enable_gqa=shape.q_heads != shape.kv_heads)
         return mixed.transpose(1, 2)
 
-    for _ in range(count):
+    for _ in range(count):  # the whole prompt first, then one token at a time
         position = torch.arange(start, start + tokens.shape[1], device=prompts.device)
         cos, sin = rotary(position, shape.head_dim)
         x = decoder.embed(tokens)

@@ -101,9 +101,9 @@ class Computer:
         row_flop, row_bytes, row_missed = [], [], []
         for row in shape.rows:
             instances = self._instances(row.depth, row.read, shape.repetitions)
-            missed = [missing[("kv", i, row.place)] for i in instances]
-            row_flop.append(len(instances) * flop_per_key(model))
-            row_bytes.append(len(instances) * model.kv_bytes)
+            missed = [missing[name] for i in instances if (name := ("kv", i, row.place)) in missing]
+            row_flop.append(len(missed) * flop_per_key(model))
+            row_bytes.append(len(missed) * model.kv_bytes)
             row_missed.append(sum(missed) * model.kv_bytes)
             flop -= row_flop[-1] * row.context
         content = (tuple(timed), tuple(row_missed))

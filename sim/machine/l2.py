@@ -5,7 +5,7 @@ bytes touched since its last use, its own included. Re-reading one footprint giv
 rotation give D = 6 W. h falls from 1 to 0 along `l2.hit_curve`: a straight step for a textbook LRU, a slope that starts
 near 0.7 of the capacity on two-sided parts that keep copies (gpu-benches, gpu-l2-cache).
 
-D is rounded up to 1/256 of the capacity, so that equal situations are equal states. Ignored: sets, sectors, who reads.
+D is rounded to 1/256 of the capacity, so that equal situations are equal states. Ignored: sets, sectors, who reads.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Residency:
     capacity: int
     curve: tuple[tuple[float, float], ...]
     grain: int = 256
-    """D is rounded up to capacity / grain."""
+    """D is known to capacity / grain."""
     _names: list[Hashable] = field(default_factory=list)
     _sizes: list[int] = field(default_factory=list)
     _table: list[float] = field(default_factory=list)
@@ -42,7 +42,8 @@ class Residency:
     def __post_init__(self) -> None:
         end = next((x for x, h in reversed(self.curve) if h > 0), 0.0)
         last = max(end, *(x for x, _ in self.curve))
-        self._table = [hit_fraction(self.curve, k / self.grain) for k in range(int(last * self.grain) + 2)]
+        # The middle of each grain stands for it: rounding to an edge would bias every read the same way.
+        self._table = [hit_fraction(self.curve, (k - 0.5) / self.grain) for k in range(int(last * self.grain) + 2)]
         self._reach = int(last * self.capacity) + 1
 
     def read(self, name: Hashable, size: int) -> float:
