@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .config import Loaded, load
+from .config import Loaded, apply, load
 from .hardware import Gpu
 from .model import Model
 from .plan import Plan
@@ -19,12 +20,13 @@ Changes = tuple[tuple[str, str], ...]
 
 def load_gpu(name: str, changes: Changes = ()) -> Loaded[Gpu]:
     """The GPU of this name or file, with changed numbers. Raises InputError."""
-    return load(Gpu, find("gpus", name), changes)
+    return load(Gpu, find("gpus", name), find=lambda parent: find("gpus", parent), settings=changes)
 
 
 def load_stack(name: str, changes: Changes = ()) -> Loaded[Stack]:
     """The software stack of this name or file."""
-    return load(Stack, find("stacks", name), changes)
+    return load(Stack, find("stacks", name), find=lambda parent: find("stacks", parent), settings=changes,
+                prefix="stack.")
 
 
 def load_plan(name: str) -> Loaded[Plan]:
@@ -39,7 +41,7 @@ def load_model(name: str, changes: Changes = ()) -> Loaded[Model]:
         from .huggingface import model_from_config
 
         return model_from_config(path, changes)
-    return load(Model, path, changes)
+    return load(Model, path, find=lambda parent: find("models", parent), settings=changes, prefix="model.")
 
 
 def unshared(model: Loaded[Model], layers: int) -> Loaded[Model]:
@@ -48,12 +50,12 @@ def unshared(model: Loaded[Model], layers: int) -> Loaded[Model]:
     derived = value.unshared(layers)
     shipped = value.name.replace(f"{value.group_layers}x{value.repetitions}", f"{layers}l")
     if shipped != value.name and shipped in names("models"):
-        from dataclasses import replace
-
-        known = load(Model, find("models", shipped))
+        known = load_model(shipped)
         if replace(derived, name=shipped, title=known.value.title) == known.value:
             return known
-    return Loaded.derived(model, derived)
+    told = {"name": derived.name, "title": derived.title, "group_layers": layers, "repetitions": 1, "prelude": 0,
+            "coda": 0, "adapter": "false", "default_trace": "null"}
+    return apply(model, [(key, str(value)) for key, value in told.items()])
 
 
 def traces_of(repetitions: int) -> list[str]:

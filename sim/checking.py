@@ -7,6 +7,7 @@ a description is also read where it is not installed (plain.py).
 from __future__ import annotations
 
 import json
+import re
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -23,7 +24,7 @@ _EXPECTED = {
 
 
 @lru_cache(maxsize=64)
-def _adapter(cls: type) -> Any:
+def _adapter(cls: Any) -> Any:
     from pydantic import TypeAdapter
 
     return TypeAdapter(cls)
@@ -63,15 +64,38 @@ def _located(tree: Tree, detail: Any) -> tuple[Place, str]:
     """The place and the dotted key of a problem; what is missing stands at its block."""
     node: Tree | None = tree
     place, key = tree.place, ""
-    for part in (*detail["loc"], *_named(detail)):
-        if isinstance(node, Leaf) and isinstance(part, str):
+    for part in detail["loc"]:
+        if part == "[key]" or (isinstance(node, Leaf) and isinstance(part, str)):
             break
-        if isinstance(node, Leaf):
-            key += f"[{part}]"
-            continue
-        known = members(node.cls).values() if node is not None and node.cls else ()
-        part = next((member.key for member in known if member.name == part), part)
-        key = f"{key}[{part}]" if isinstance(part, int) else f"{key}.{part}".lstrip(".")
-        node = node.items.get(str(part)) if node is not None else None
-        place = node.place if node is not None else place
+        known = members(node.cls).values() if isinstance(node, Branch) and node.cls else ()
+        own = next((member.key for member in known if member.name == part), part)
+        key = f"{key}[{own}]" if isinstance(part, int) else f"{key}.{own}".lstrip(".")
+        if not isinstance(node, Leaf):
+            node = node.items.get(str(own)) if node is not None else None
+            place = node.place if node is not None else place
+    # What a class itself refuses stands at the field that its message begins with.
+    word = re.match(r"\w*", str(detail.get("ctx", {}).get("error", "")))
+    if word is not None and isinstance(node, Branch) and word[0] in node.items:
+        return node.items[word[0]].place, f"{key}.{word[0]}".lstrip(".")
     return place, key
+
+
+def _said(detail: Any) -> str:
+    """What is wrong, in the reader's terms."""
+    kind, given, context = detail["type"], detail["input"], detail.get("ctx", {})
+    if kind == "missing":
+        return "missing"
+    if "error" in context:
+        return str(context["error"])
+    shown = shortened(given) if isinstance(given, str) else shortened(json.dumps(given))
+    if kind == "literal_error":
+        words = context["expected"].replace("'", "")
+        hint = did_you_mean(str(given), words.replace(" or ", ", ").split(", "))
+        return f"one of {words} expected, got {shown}{hint}"
+    stem = kind.removesuffix("_type").removesuffix("_parsing").removesuffix("_from_float").removesuffix("_exact")
+    if stem in _EXPECTED:
+        what = "a block of keys" if isinstance(given, dict) else "a list" if isinstance(given, list) else shown
+        hint = " (write it in quotes)" if stem == "string" and not isinstance(given, dict | list | None) else ""
+        hint = f" (write {int(given)})" if kind == "int_from_float" and float(given).is_integer() else hint
+        return f"{_EXPECTED[stem]} expected, got {what}{hint}"
+    return f"{detail['msg'][0].lower()}{detail['msg'][1:]}"

@@ -121,8 +121,8 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _scenario(options: argparse.Namespace) -> Scenario:
-    from .registry import with_option
     from .scenario import Scenario
+    from .schedule_names import with_option
 
     schedule = options.schedule
     if options.max_in_flight is not None:
@@ -173,8 +173,8 @@ def _show(options: argparse.Namespace) -> int:
 
 def _trace(options: argparse.Namespace) -> int:
     from .show import trace_summary
-    from .trace import convert
     from .registry import find
+    from .trace import convert
 
     path = find("traces", options.trace)
     if options.deed == "convert":

@@ -11,18 +11,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, is_dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_args
 
 from . import document, registry
-from .document import ConfigError, Node, Place, Problem, shortened
+from .checking import checked
+from .document import ConfigError, Node, Place
 from .plain import core, describes, from_plain, members, numeric, plain
 from .provenance import (
     ASIDE,
-    BAD,
     DEFAULT,
     KINDS,
     Branch,
@@ -63,24 +62,24 @@ def load(cls: type[T], path: str | Path, *, find: Callable[[str], Path] | None =
     """The description of class `cls` in a file.
 
     `extends: NAME` is looked for beside the file, then with `find(NAME)`. `settings` are overrides, laid over the file
-    before it is checked; messages write `prefix` (such as `stack.`) before their keys. The name is the file's, unless it
-    states another; it is never a parent's. Raises ConfigError with every problem found.
+    before it is checked; messages write `prefix` (such as `stack.`) before their keys. The name is the file's, unless
+    it states another; it is never a parent's. Raises ConfigError with every problem found.
     """
     reading = Reading()
     layers, parents = _family(cls, Path(path), str(path), find, reading)
-    name = layers[0].items.get("name")
-    if "name" in members(cls) and name is None:
+    if "name" in members(cls) and "name" not in layers[0].items:
         layers[0].items["name"] = Leaf(layers[0].place, Path(path).stem)
-    tree: Tree = layers[-1]
+    tree = layers[-1]
     for layer in reversed(layers[:-1]):
         tree = _over(tree, layer)
-    assert isinstance(tree, Branch)
-    return _finished(cls, tree, parents, Path(path), settings, prefix, reading)
+    value, tree = _settled(cls, tree, settings, prefix, reading)
+    return Loaded(value, dict(_claims(tree, "")), _digest(value), parents, Path(path), tree)
 
 
 def apply(loaded: Loaded[T], settings: Settings, prefix: str = "") -> Loaded[T]:
     """The same description with overrides, without reading its files again. Raises ConfigError."""
-    return _finished(type(loaded.value), loaded.tree, loaded.parents, loaded.path, settings, prefix, Reading())
+    value, tree = _settled(type(loaded.value), loaded.tree, settings, prefix, Reading())
+    return replace(loaded, value=value, provenance=dict(_claims(tree, "")), digest=_digest(value), tree=tree)
 
 
 def resolved(loaded: Loaded[Any]) -> dict[str, Any]:
@@ -89,19 +88,20 @@ def resolved(loaded: Loaded[Any]) -> dict[str, Any]:
     return data
 
 
-def _finished(cls: type[T], tree: Branch, parents: tuple[str, ...], path: Path, settings: Settings, prefix: str,
-              reading: Reading) -> Loaded[T]:
+def _settled(cls: type[T], tree: Branch, settings: Settings, prefix: str, reading: Reading) -> tuple[T, Branch]:
+    """The description with its overrides, and its entries; here everything that was found wrong is raised."""
     for key, text in settings:
-        layer = _setting(cls, key, text, prefix, reading)
-        if layer is not None:
-            tree = _over(tree, layer)  # type: ignore[assignment]  # a branch over a branch is one
-    value = _checked(cls, tree, prefix, reading)
+        tree = _over(tree, _setting(cls, key, text, prefix, reading))
+    value = checked(cls, tree, prefix, reading)
     if reading.problems or value is None:
         files = list(dict.fromkeys(problem.place.file for problem in reading.problems))
         raise ConfigError(sorted(reading.problems, key=lambda p: (files.index(p.place.file), p.place)))
+    return value, tree
+
+
+def _digest(value: Any) -> str:
     canonical = json.dumps(plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
-    digest = hashlib.sha256(canonical.encode()).hexdigest()
-    return Loaded(value, dict(_claims(tree, "")), digest, parents, path, tree)
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 # Families
@@ -143,7 +143,8 @@ def _parent(extends: Node, path: Path, find: Callable[[str], Path] | None, seen:
     if parent is None:
         try:
             if find is None:
-                raise InputError(f"no file {name!r} beside this one{did_you_mean(name, [p.stem for p in beside.values()])}")
+                hint = did_you_mean(name, [p.stem for p in beside.values()])
+                raise InputError(f"no file {name!r} beside this one{hint}")
             parent = find(name)
         except InputError as error:
             reading.wrong(extends.place, "extends", str(error))
@@ -154,33 +155,33 @@ def _parent(extends: Node, path: Path, find: Callable[[str], Path] | None, seen:
     return parent
 
 
-def _over(parent: Tree, child: Tree) -> Tree:
+def _over(parent: Branch, child: Branch) -> Branch:
     """The child's entries over the parent's: blocks are joined key by key, everything else is replaced."""
-    if not (isinstance(parent, Branch) and isinstance(child, Branch)) or parent.sequence or child.sequence:
-        return child
     items = dict(parent.items)
     for key, entry in child.items.items():
-        items[key] = _over(items[key], entry) if key in items else entry
+        old = items.get(key)
+        joined = isinstance(old, Branch) and isinstance(entry, Branch) and not (old.sequence or entry.sequence)
+        items[key] = _over(old, entry) if joined else entry
     return replace(child, items=items)
 
 
-def _setting(cls: type, key: str, text: str, prefix: str, reading: Reading) -> Branch | None:
-    """An override as entries that hold nothing else."""
-    place = Place(f"--set {prefix}{key}={text}")
+def _setting(cls: type, key: str, text: str, prefix: str, reading: Reading) -> Branch:
+    """An override as entries that hold nothing else; none where it cannot be read."""
+    place, own = Place(f"--set {prefix}{key}={text}"), Reading()
     parts = key.split(".")
-    own = Reading()
     try:
         node = document.parse(text, place.file) or Node(place)
     except ConfigError as error:
         reading.wrong(place, prefix + key, error.problems[0].text)
-        return None
+        return Branch(place, {}, cls)
     if set(parts) & {*ASIDE, "value", ""}:
-        reading.wrong(place, prefix + key, "unknown key; a key and its value are set, not its parts")
-        return None
+        reading.wrong(place, prefix + key, "unknown key; what is set is a number or a text, not its kind or source")
+        return Branch(place, {}, cls)
     for part in reversed(parts):
         node = Node(place, entries={part: _placed(node, place)})
     branch = read_setting(cls, node, own)
     reading.problems += [problem._replace(key=prefix + problem.key) for problem in own.problems]
+    reading.mistaken |= own.mistaken
     return branch
 
 

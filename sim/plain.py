@@ -31,9 +31,13 @@ class Member(NamedTuple):
     signed: bool
 
 
-@lru_cache(maxsize=256)
-def members(cls: type) -> dict[str, Member]:
+def members(cls: Any) -> dict[str, Member]:
     """The fields of a dataclass by their key in files."""
+    return _members(cls)
+
+
+@lru_cache(maxsize=256)
+def _members(cls: Any) -> dict[str, Member]:
     hints = get_type_hints(cls)
     found: dict[str, Member] = {}
     for field in fields(cls):

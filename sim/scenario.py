@@ -13,10 +13,11 @@ from .batch import in_lock_step
 from .catalog import load_gpu, load_model, load_plan, load_stack
 from .oracle import TraceOracle
 from .program import Ids, Program, Schedule, Text, watched
-from .registry import find, schedule_named
+from .registry import find, is_path
+from .schedule_names import schedule_named
 from .stack import Control
 from .timeline import RECORDS, Timeline
-from .trace import Trace, lengths_only, limited, load, shifted, synthetic
+from .trace import Trace, lengths_only, limited, load, shifted, synthetic_from
 from .units import InputError
 
 if TYPE_CHECKING:
@@ -225,7 +226,7 @@ def _trace(scenario: Scenario, model: Model) -> tuple[Trace, tuple[str, ...]]:
     notes: list[str] = []
     tokens = scenario.tokens
     if scenario.synth is not None:
-        trace = synthetic(scenario.synth, model.repetitions)
+        trace = synthetic_from(scenario.synth, model.repetitions)
         notes.append("the trace is synthetic: flips are independent, which real text is not")
     else:
         asked = scenario.trace or model.default_trace
@@ -233,7 +234,7 @@ def _trace(scenario: Scenario, model: Model) -> tuple[Trace, tuple[str, ...]]:
             raise InputError(f"--trace: {model.name} names no trace of its own; {_fitting(model.repetitions)}")
         path = find("traces", asked)
         trace = load(path)
-        if tokens is None and str(path) != asked:
+        if tokens is None and not is_path(asked):
             tokens = DEFAULT_TOKENS
         if trace.repetitions != model.repetitions:
             raise InputError(f"{path.name}: the trace has {trace.repetitions} repetitions, {model.name} has "

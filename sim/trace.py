@@ -689,7 +689,7 @@ def statistics(trace: Trace, seed: int = 0) -> dict[str, Any]:
         "gain_bound": g / mean,
         "speed_passes": int(g * len(sums) + sums.sum() - last.sum()),
         "plain_passes": g * len(exits),
-        "looping_share": sum(map(_loops, trace.sequences)) / len(trace.sequences),
+        "looping_share": sum(map(loops, trace.sequences)) / len(trace.sequences),
         "first_exit_agrees": _wilson(int((exits[:, 0] == exits[:, -1]).sum()), len(exits)),
     }
 
@@ -716,11 +716,11 @@ def _bootstrap(sums: NDArray[np.int64], counts: NDArray[np.int64], seed: int, re
     return float(low), float(high)
 
 
-def _loops(sequence: Sequence, length: int = 4, times: int = 8) -> bool:
-    """Whether one 4-gram of the text occurs 8 times or more."""
+def loops(sequence: Sequence) -> bool:
+    """Whether one 4-gram of the text occurs 8 times or more, as in greedy decoding that has run into a circle."""
     rank = np.unique(sequence.text, return_inverse=True)[1].astype(np.int64)
-    for distance in (1, length // 2):
+    for distance in (1, 2):  # pairs of tokens, then pairs of pairs
         if len(rank) <= distance:
             return False
         rank = np.unique(rank[:-distance] * (rank.max() + 1) + rank[distance:], return_inverse=True)[1]
-    return bool(np.bincount(rank).max() >= times)
+    return bool(np.bincount(rank).max() >= 8)

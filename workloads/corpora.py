@@ -70,7 +70,7 @@ def python_sources(root: Path | None = None) -> Iterator[tuple[str, str]]:
 
 def module_of(path: str) -> str:
     """The module or package that a file belongs to: the first part of its path."""
-    return path.split("/")[0].removesuffix(".py")
+    return path.split("/", maxsplit=1)[0].removesuffix(".py")
 
 
 def split_of(path: str, seed: int = 0) -> str:
@@ -96,7 +96,7 @@ def build(folder: Path, vocabulary: int = 4096, root: Path | None = None) -> Cor
     """Make the corpus in `folder`, or read it back where it was made before."""
     if not (folder / "files.json").exists():
         _make(folder, vocabulary, root)
-    return _read(folder)
+    return read(folder)
 
 
 def _make(folder: Path, vocabulary: int, root: Path | None) -> None:
@@ -121,7 +121,8 @@ def _make(folder: Path, vocabulary: int, root: Path | None) -> None:
     os.replace(partial, folder / "files.json")
 
 
-def _read(folder: Path) -> Corpus:
+def read(folder: Path) -> Corpus:
+    """The corpus that was made in `folder`. OSError where none was, ValueError where it is damaged."""
     made = json.loads((folder / "files.json").read_text())
     splits = {split: np.load(folder / f"{split}.npy", allow_pickle=False).astype(np.int64) for split in SPLITS}
     return Corpus(splits, made["files"], folder, made["python"].split()[0])

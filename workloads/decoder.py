@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 """(layer instance, query, key, value), each [..., heads, head_dim] -> mixed values, shaped like the query."""
@@ -77,7 +77,7 @@ class Layer(nn.Module):
         mixed = attend(instance, rotate(query, cos, sin), rotate(key, cos, sin), value)
         x = x + self.out(mixed.flatten(-2))
         gate, up = self.gate_up(self.ffn_norm(x)).chunk(2, dim=-1)
-        return x + self.down(F.silu(gate) * up)
+        return x + self.down(functional.silu(gate) * up)
 
 
 class Decoder(nn.Module):
@@ -107,7 +107,7 @@ class Decoder(nn.Module):
 
     def head(self, x: Tensor) -> Tensor:
         """Logits [..., vocab] of an exit."""
-        return F.linear(self.norm(x), self.embed.weight)
+        return functional.linear(self.norm(x), self.embed.weight)
 
     def forward(self, tokens: Tensor) -> list[Tensor]:
         """States [batch, time, d_model] after each of the G repetitions over whole sequences."""
@@ -122,7 +122,7 @@ class Decoder(nn.Module):
 
 def causal(_instance: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Causal attention within whole sequences [batch, time, heads, head_dim]."""
-    mixed = F.scaled_dot_product_attention(
+    mixed = functional.scaled_dot_product_attention(
         query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), is_causal=True,
         enable_gqa=query.shape[-2] != key.shape[-2],
     )
@@ -152,8 +152,9 @@ def greedy(decoder: Decoder, prompts: Tensor, count: int) -> Iterator[Tensor]:
         kv[instance, 1, :, start:stop] = value
         mask = torch.ones(stop - start, stop, dtype=torch.bool, device=query.device).tril(start)
         past = kv[instance, :, :, :stop].transpose(2, 3)
-        mixed = F.scaled_dot_product_attention(query.transpose(1, 2), past[0], past[1], attn_mask=mask,
-                                               enable_gqa=shape.q_heads != shape.kv_heads)
+        mixed = functional.scaled_dot_product_attention(
+            query.transpose(1, 2), past[0], past[1], attn_mask=mask, enable_gqa=shape.q_heads != shape.kv_heads,
+        )
         return mixed.transpose(1, 2)
 
     for _ in range(count):  # the whole prompt first, then one token at a time

@@ -2,10 +2,10 @@
 
     python -m speedsim.workloads.record CHECKPOINT CONFIG OUT     writes OUT.parquet and OUT.card.json
 
-A prompt has P + 1 tokens at positions 0 .. P. Its last token is the input of the first row, so the trace's `first` is P,
-and the P positions before it are what a prefill would compute. Decoding is greedy in fp32, all sequences in one batch,
-on weights rounded to bf16, which are those that `--weights` exports: whoever has the exported file can record the
-trace again. Prompts come from modules that were not trained on, and their tokens stand nowhere in the training text;
+A prompt has P + 1 tokens at positions 0 .. P. The last of them is the input of the first row, so the trace's `first` is
+P, and the P positions before it are what a prefill would compute. Decoding is greedy in fp32, all sequences in one
+batch, on weights rounded to bf16, which are those that `--weights` exports: whoever has the exported file can record
+the trace again. Prompts come from modules that were not trained on, and stand nowhere in the training text as a whole;
 both are checked, not assumed.
 
 The decoder is called weak, in the card and in the trace's header, unless its last exit predicts held-out text better
@@ -17,21 +17,23 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import pickle
 import platform
 import sys
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from speedsim.trace import Sequence, Trace, statistics, write_parquet
+from speedsim.trace import Sequence, Trace, loops, statistics, write_parquet
 from speedsim.units import InputError
 
 from . import ngram
-from .corpora import SPLITS, Corpus, build, module_of, windows
+from .corpora import SPLITS, Corpus, module_of, read, windows
 from .decoder import Decoder, Shape, greedy
 from .train import evaluate, restore
 
@@ -80,7 +82,7 @@ def held_out_prompts(corpus: Corpus, count: int, length: int, seed: int) -> list
             if not _stands_in(text, places[index].ids):
                 found.append(places[index])
     if len(found) < count:
-        raise InputError(f"{corpus.folder}: the held-out files hold {len(found)} prompts of {length} tokens, not {count}")
+        raise InputError(f"{corpus.folder}: {len(found)} prompts of {length} tokens in the held-out files, not {count}")
     return found
 
 
@@ -144,6 +146,8 @@ def load_weights(path: Path) -> Decoder:
             raise InputError(f"{path}: {size} bytes unpacked, more than any exported decoder")
         with np.load(path, allow_pickle=False) as held:
             arrays = {name: held[name] for name in held.files}
+        if any(array.dtype != np.uint16 for name, array in arrays.items() if name != "shape"):
+            raise ValueError("weights are not 16-bit patterns")
         decoder = Decoder(Shape(**json.loads(arrays.pop("shape").tobytes())))
         weights = {name: torch.from_numpy((array.astype(np.uint32) << 16).view(np.float32))
                    for name, array in arrays.items()}
@@ -227,50 +231,65 @@ def make(given: argparse.Namespace) -> dict[str, Any]:
     """Do what the command line says; return the card. InputError where a file or a number is wrong."""
     import yaml
 
-    for name in ("sequences", "count", "windows"):
-        if getattr(given, name) is not None and getattr(given, name) < 1:
-            raise InputError(f"--{name} {getattr(given, name)}: must be 1 or more")
-    if given.prompt < 0 or given.seed < 0:
-        raise InputError(f"--prompt {given.prompt} --seed {given.seed}: must be 0 or more")
+    _check(given)
     try:
         config = yaml.safe_load(given.config.read_text())
         decoder = Decoder(Shape(**config["shape"]))
         step, cpu_s = restore(given.checkpoint, decoder)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, yaml.YAMLError) as error:
+        folder = given.corpus or given.checkpoint.absolute().parent.parent / f"corpus_{config['corpus']}"
+        corpus = read(folder)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, yaml.YAMLError, pickle.UnpicklingError) as error:
         raise InputError(f"{given.checkpoint} with {given.config}: {' '.join(str(error).split())[:200]}") from error
     round_weights(decoder)
     if given.weights:
         export_weights(decoder, given.weights)
-    folder = given.corpus or given.checkpoint.absolute().parent.parent / f"corpus_{config['corpus']}"
-    corpus = build(folder, config["vocabulary"])
     prompts = held_out_prompts(corpus, given.sequences, given.prompt + 1, given.seed)
     scores = held_out(decoder, corpus, config["length"], given.windows)
     reasons = judge(scores["exit_losses"], scores["five_gram_loss"])
-    quality = {"quality": "weak" if reasons else "ok", "reasons": reasons}
     source = {
         "kind": "recorded", "decoding": "greedy, fp32, weights rounded to bf16", "steps": step,
-        "corpus": config["corpus"], "corpus_sha256": corpus.digest(), "seed": given.seed, **quality,
+        "corpus": config["corpus"], "corpus_sha256": corpus.digest(), "seed": given.seed,
+        "quality": "weak" if reasons else "ok", "reasons": reasons,
     }
     out = given.out.with_suffix("") if given.out.suffix == ".parquet" else given.out
     sequences = record(decoder, prompts, given.count)
     trace = Trace(out.name, config["model"], decoder.shape.repetitions, source, sequences)
-    figures = statistics(trace)
-    card = {
-        "schema": "speedsim-card/1", "trace": trace.name, "digest": trace.digest, "model": trace.model, **quality,
-        "held_out": scores,
-        "bars": {"last_exit_below_five_gram": scores["exit_losses"][-1] < scores["five_gram_loss"],
-                 "last_exit_better_than_first_by": LEAST_GAIN, "last_exit_gain":
-                 scores["exit_losses"][0] - scores["exit_losses"][-1]},
-        **figures, "flip_rates": beside_paper(figures["flip_rates"], decoder.shape),
+    made = {
         "training": config, "steps": step, "cpu_minutes": round(cpu_s / 60, 1),
-        "parameters": sum(p.numel() for p in decoder.parameters()), "decoding": source["decoding"],
-        "corpus": described(corpus),
+        "parameters": sum(p.numel() for p in decoder.parameters()), "corpus": described(corpus),
         "prompts": {"seed": given.seed, "tokens": given.prompt + 1, "from": [[p.path, p.start] for p in prompts]},
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
     }
+    card = judged(trace, scores, decoder.shape) | made
     write_parquet(trace, out.with_name(out.name + ".parquet"))
     out.with_name(out.name + ".card.json").write_text(json.dumps(card, indent=1, allow_nan=False) + "\n")
     return card
+
+
+def _check(given: argparse.Namespace) -> None:
+    for name, least in (("sequences", 1), ("count", 1), ("windows", 1), ("prompt", 0), ("seed", 0), ("threads", 1)):
+        value = getattr(given, name)
+        if value is not None and value < least:
+            raise InputError(f"--{name} {value}: must be {least} or more")
+
+
+def judged(trace: Trace, scores: dict[str, Any], shape: Shape) -> dict[str, Any]:
+    """The card's first part: how good the decoder is and what its exits do, beside the paper's."""
+    figures = statistics(trace)
+    losses = scores["exit_losses"]
+    straight = tuple(s for s in trace.sequences if not loops(s))
+    settled = statistics(replace(trace, sequences=straight, digest=""))["mean_settle"] if straight else None
+    return {
+        "schema": "speedsim-card/1", "trace": trace.name, "digest": trace.digest, "model": trace.model,
+        **{key: trace.source[key] for key in ("quality", "reasons", "decoding")},
+        "held_out": scores,
+        "bars": {
+            "last_exit_below_five_gram": losses[-1] < scores["five_gram_loss"],
+            "last_exit_better_than_first": losses[-1] <= losses[0] - LEAST_GAIN,
+        },
+        **figures, "flip_rates": beside_paper(figures["flip_rates"], shape),
+        "without_loops": {"sequences": len(straight), "mean_settle": settled},
+    }
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 from .corpora import Corpus, build, windows
 from .decoder import Decoder, Shape
@@ -45,13 +45,13 @@ def weighted_exit_loss(decoder: Decoder, tokens: Tensor, draw: torch.Generator) 
     states = decoder(tokens[:, :-1])
     target = tokens[:, 1:].flatten()
     weights = exit_weights(len(states))
-    last = F.cross_entropy(decoder.head(states[-1]).flatten(0, 1).float(), target)
+    last = functional.cross_entropy(decoder.head(states[-1]).flatten(0, 1).float(), target)
     if len(states) == 1:
         return last, last.detach()
     earlier = torch.stack(states[:-1], dim=-2).flatten(0, 1)
     chosen = torch.multinomial(weights[:-1], len(target), replacement=True, generator=draw)
     sampled = earlier[torch.arange(len(target)), chosen]
-    early = F.cross_entropy(decoder.head(sampled).float(), target)
+    early = functional.cross_entropy(decoder.head(sampled).float(), target)
     return weights[-1] * last + (1 - weights[-1]) * early, last.detach()
 
 
@@ -108,7 +108,8 @@ def evaluate(decoder: Decoder, ids: Ids, length: int, size: int = 8) -> list[flo
         tokens = torch.from_numpy(np.stack([ids[b:b + length + 1] for b in begins[place:place + size]]))
         target = tokens[:, 1:].flatten()
         for number, state in enumerate(decoder(tokens[:, :-1])):
-            total[number] += F.cross_entropy(decoder.head(state).flatten(0, 1), target, reduction="sum").double()
+            logits = decoder.head(state).flatten(0, 1)
+            total[number] += functional.cross_entropy(logits, target, reduction="sum").double()
     return [float(t) / (len(begins) * length) for t in total]
 
 
@@ -132,10 +133,9 @@ def restore(path: Path, decoder: Decoder, optimizers: Optimizers | None = None) 
     return state["step"], state["cpu_s"]
 
 
-def descend(decoder: Decoder, optimizers: Optimizers, peak: list[float], tokens: Tensor, step: int,
-            config: dict[str, Any]) -> float:
+def descend(decoder: Decoder, optimizers: Optimizers, tokens: Tensor, step: int, config: dict[str, Any]) -> float:
     """One step down the weighted exit loss on a batch; return the last exit's loss."""
-    for optimizer, rate in zip(optimizers, peak, strict=True):
+    for optimizer, rate in zip(optimizers, (config["matrix_rate"], config["table_rate"]), strict=True):
         optimizer.param_groups[0]["lr"] = rate * learning_share(step, config)
         optimizer.zero_grad(set_to_none=True)
     draw = torch.Generator().manual_seed(config["seed"] * 1_000_003 + step)
@@ -158,14 +158,13 @@ def train(config: dict[str, Any], folder: Path, corpus: Corpus | None = None) ->
     torch.manual_seed(config["seed"])
     decoder = Decoder(Shape(**config["shape"]))
     optimizers = optimisers(decoder, config)
-    peak = [o.param_groups[0]["lr"] for o in optimizers]
     saved = folder / "checkpoint.pt"
     step, cpu_s = restore(saved, decoder, optimizers) if saved.exists() else (0, 0.0)
     begun, last_save, smooth = time.process_time() - cpu_s, time.monotonic(), None
     for tokens in batches(corpus.splits["train"], config["batch"], config["length"], config["seed"], step):
         if step >= config["steps"]:
             break
-        last = descend(decoder, optimizers, peak, tokens, step, config)
+        last = descend(decoder, optimizers, tokens, step, config)
         step += 1
         smooth = last if smooth is None else 0.98 * smooth + 0.02 * last
         if step % 20 == 0:
