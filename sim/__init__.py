@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
+__all__ = ["Scenario", "__version__", "answer", "load_gpu", "load_model", "load_plan", "load_stack", "load_trace",
+           "run"]
+
 _HOME = {
-    "Scenario": "scenario", "run": "scenario",
-    "answer": "answer",
-    "load_gpu": "catalog", "load_stack": "catalog", "load_model": "catalog", "load_plan": "catalog",
-    "load_trace": "trace_source",
+    "Scenario": "scenario", "answer": "result", "load_gpu": "catalog", "load_model": "catalog", "load_plan": "catalog",
+    "load_stack": "catalog", "load_trace": "catalog", "run": "scenario",
 }
-__all__ = [*_HOME, "__version__"]
 
 if TYPE_CHECKING:
-    from .answer import answer
-    from .catalog import load_gpu, load_model, load_plan, load_stack
+    from .result import answer
+    from .catalog import load_gpu, load_model, load_plan, load_stack, load_trace
     from .scenario import Scenario, run
 
 

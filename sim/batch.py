@@ -1,8 +1,9 @@
 """Merges the programs of B sequences into one: rows of equal kind ride in one pass, in lock step.
 
 A schedule describes one sequence. Here every live sequence runs up to its next Issue; Issues of equal model, device,
-stream and repetitions become one pass. A Wait of one is a Wait of all: nothing more is issued before it is answered. When a sequence ends, the next one takes its
-place. With B = 1 the program is that of the sequences one after the other, command for command.
+stream and repetitions become one pass. A Wait of one is a Wait of all: nothing more is issued before it is answered.
+When a sequence ends, the next one takes its place. With B = 1 the program is that of the sequences one after the other,
+command for command.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from .registry import find, names
 from .stack import Stack
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from .trace import Trace
 
 Changes = tuple[tuple[str, str], ...]
 
@@ -44,6 +44,13 @@ def load_model(name: str, changes: Changes = ()) -> Loaded[Model]:
     return load(Model, path, find=lambda parent: find("models", parent), settings=changes, prefix="model.")
 
 
+def load_trace(name: str) -> Trace:
+    """The trace of this name or file."""
+    from .trace import load as read
+
+    return read(find("traces", name))
+
+
 def unshared(model: Loaded[Model], layers: int) -> Loaded[Model]:
     """The same decoder with so many unique layers: a shipped file of that shape, or derived on the spot."""
     value = model.value
@@ -62,8 +69,4 @@ def traces_of(repetitions: int) -> list[str]:
     """Names of the shipped traces with so many repetitions."""
     from .trace import header
 
-    return [name for name in names("traces") if header(_path(name))["repetitions"] == repetitions]
-
-
-def _path(name: str) -> Path:
-    return find("traces", name)
+    return [name for name in names("traces") if header(find("traces", name))["repetitions"] == repetitions]

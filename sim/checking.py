@@ -37,8 +37,9 @@ def checked(cls: type[T], tree: Branch, prefix: str, reading: Reading) -> T | No
     """
     from pydantic import ValidationError
 
+    described: Any = cls
     try:
-        value: T = _adapter(cls).validate_json(json.dumps(_data(tree)), strict=True)
+        value: T = _adapter(described).validate_json(json.dumps(_data(tree)), strict=True)
         return value
     except ValidationError as error:
         told = {problem.key for problem in reading.problems} | reading.mistaken
@@ -96,6 +97,8 @@ def _said(detail: Any) -> str:
     if stem in _EXPECTED:
         what = "a block of keys" if isinstance(given, dict) else "a list" if isinstance(given, list) else shown
         hint = " (write it in quotes)" if stem == "string" and not isinstance(given, dict | list | None) else ""
-        hint = f" (write {int(given)})" if kind == "int_from_float" and float(given).is_integer() else hint
+        hint = f" (write {int(given)})" if stem == "int" and isinstance(given, float) and given.is_integer() else hint
         return f"{_EXPECTED[stem]} expected, got {what}{hint}"
+    if "actual_length" in context:
+        return f"{context.get('max_length', context.get('min_length'))} values expected, got {context['actual_length']}"
     return f"{detail['msg'][0].lower()}{detail['msg'][1:]}"

@@ -106,7 +106,7 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
     add("--stack", default="torch_graph", metavar="NAME", help="software (default torch_graph)")
     add("--model", default="speed_2x6", metavar="NAME|FILE", help="decoder, or a config.json (default speed_2x6)")
     add("--trace", metavar="NAME|FILE", help="recorded text (default: the model's)")
-    add("--synth", metavar="flips=F+F+...", help="synthetic text: flip rates between exits[,count=N,sequences=N,seed=N]")
+    add("--synth", metavar="flips=F+F+...", help="synthetic text: flip rates between exits[,count=N,seed=N]")
     add("--schedule", default="speed", metavar="NAME[:K=V,...]", help="way of decoding (default speed)")
     add("--max-in-flight", type=int, metavar="D", help="speculation depth, as in speed:max_in_flight=D")
     add("--batch", type=int, default=1, metavar="B", help="sequences at a time (default 1)")
@@ -141,7 +141,7 @@ def _scenario(options: argparse.Namespace) -> Scenario:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from .answer import answer, document
+    from .result import answer, document
     from .files import to_json, write_text
 
     result = answer(_scenario(options))
@@ -172,13 +172,14 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _trace(options: argparse.Namespace) -> int:
-    from .show import trace_summary
     from .registry import find
-    from .trace import convert
+    from .show import trace_summary
 
     path = find("traces", options.trace)
     if options.deed == "convert":
-        convert(path, options.target)
+        from .trace import load, write
+
+        write(load(path), options.target)
         print(f"wrote {options.target}")
         return OK
     print(trace_summary(path, options.deed, options.json))

@@ -160,14 +160,16 @@ def _over(parent: Branch, child: Branch) -> Branch:
     items = dict(parent.items)
     for key, entry in child.items.items():
         old = items.get(key)
-        joined = isinstance(old, Branch) and isinstance(entry, Branch) and not (old.sequence or entry.sequence)
-        items[key] = _over(old, entry) if joined else entry
+        if isinstance(old, Branch) and isinstance(entry, Branch) and not (old.sequence or entry.sequence):
+            items[key] = _over(old, entry)
+        else:
+            items[key] = entry
     return replace(child, items=items)
 
 
 def _setting(cls: type, key: str, text: str, prefix: str, reading: Reading) -> Branch:
     """An override as entries that hold nothing else; none where it cannot be read."""
-    place, own = Place(f"--set {prefix}{key}={text}"), Reading()
+    place, own = Place(f"--set {prefix}{key}={text}"), Reading(typed=False)
     parts = key.split(".")
     try:
         node = document.parse(text, place.file) or Node(place)
@@ -175,7 +177,7 @@ def _setting(cls: type, key: str, text: str, prefix: str, reading: Reading) -> B
         reading.wrong(place, prefix + key, error.problems[0].text)
         return Branch(place, {}, cls)
     if set(parts) & {*ASIDE, "value", ""}:
-        reading.wrong(place, prefix + key, "unknown key; what is set is a number or a text, not its kind or source")
+        reading.wrong(place, prefix + key, "no key of a description: names joined by dots, without kind or source")
         return Branch(place, {}, cls)
     for part in reversed(parts):
         node = Node(place, entries={part: _placed(node, place)})

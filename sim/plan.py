@@ -42,7 +42,7 @@ class Plan:
             for step in getattr(self, part):
                 for operation in step.split("+"):
                     name, _, weight = operation.partition(":")
-                    if not (name in OPERATIONS and not weight or name == "linear" and weight in WEIGHTS):
+                    if not ((name in OPERATIONS and not weight) or (name == "linear" and weight in WEIGHTS)):
                         raise ValueError(f"{part}: {operation!r} is no operation of a plan")
 
     def layer(self, cross_attention: bool) -> tuple[str, ...]:

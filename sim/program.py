@@ -166,7 +166,7 @@ class Schedule(Protocol):
         ...
 
     def slots(self, repetitions: int) -> int | None:
-        """Rows of the device form, where decisions are taken on the GPU over fixed slots; None: there is no such form."""
+        """Rows of the device form, where the GPU decides over fixed slots; None: there is no such form."""
         ...
 
 
@@ -186,10 +186,12 @@ class Ids:
         self._pass = -1
 
     def token(self) -> int:
+        """A new token."""
         self._token += 1
         return self._token
 
     def a_pass(self) -> int:
+        """A new pass."""
         self._pass += 1
         return self._pass
 

@@ -87,6 +87,8 @@ class _Slot(NamedTuple):
 class Reading:
     """The state of reading one file or one override."""
 
+    typed: bool = True
+    """Whether `0.24` is refused as text. On a command line, where quotes do not survive, it is not."""
     sources: dict[str, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     mistaken: set[str] = field(default_factory=set)
@@ -229,6 +231,8 @@ def _bad(node: Node, path: str, expected: str, reading: Reading) -> Leaf:
 
 
 def _leaf(slot: _Slot, node: Node, path: str, given: _Given, reading: Reading) -> Leaf:
+    if not reading.typed and core(slot.type) is str and node.items is None and node.value is not None:
+        node = replace(node, value=node.text)
     try:
         value = _value(slot, node)
     except units.UnitError as error:

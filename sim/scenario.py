@@ -149,17 +149,18 @@ def _by_part(sets: tuple[tuple[str, str], ...]) -> dict[str, tuple[tuple[str, st
     parts: dict[str, list[tuple[str, str]]] = {part: [] for part in ("gpu", "stack", "model", "schedule", "run")}
     for key, value in sets:
         head, _, rest = key.partition(".")
+        whole = key
         if head == "gpu" and rest:
+            whole = rest
             head, _, rest = rest.partition(".")
-            key = f"{head}.{rest}"
-        if head not in _PARTS or not rest and head != "price":
+        if head not in _PARTS or (not rest and head != "price"):
             from difflib import get_close_matches
 
             near = get_close_matches(head, _PARTS, n=1)
             hint = f" (did you mean {near[0]}?)" if near and near[0] != head else ""
             raise InputError(f"--set {key}={value}: {head}: no part of a scenario{hint}; parts: {', '.join(_PARTS)}")
         part = _PARTS[head]
-        parts[part].append((key if part == "gpu" else rest, value))
+        parts[part].append((whole if part == "gpu" else rest, value))
     return {part: tuple(pairs) for part, pairs in parts.items()}
 
 

@@ -24,13 +24,13 @@ def schedule_named(text: str, changes: tuple[tuple[str, str], ...] = ()) -> tupl
     hints = typing.get_type_hints(cls)
     options: dict[str, Any] = {}
     pairs = [pair.partition("=")[::2] for pair in rest.split(",") if pair] + list(changes)
-    for key, value in pairs:
-        key = key.strip().lower()
+    for given, value in pairs:
+        key = given.strip().lower()
         if key not in hints:
             near = difflib.get_close_matches(key, hints, n=1)
             hint = f" (did you mean {near[0]}?)" if near else f" (options: {', '.join(hints) or 'none'})"
             raise InputError(f"schedule {text}: {key or repr(key)}: no option of {name}{hint}")
-        if key in options and (key, value) not in changes:
+        if key in options and (given, value) not in changes:
             raise InputError(f"schedule {text}: {key}: given twice")
         options[key] = _value(hints[key], value.strip(), f"schedule {text}: {key}")
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .answer import Answer
+    from .result import Answer
     from .scenario import Resolved
     from .timeline import Timeline
 
@@ -17,7 +17,7 @@ BAR = 28
 
 def table(result: Answer) -> str:
     """The answer for the screen: what was asked, the schedule beside its rivals, the gain and its cause."""
-    from .answer import intervals, sentence
+    from .result import intervals, sentence
 
     mine, scenario = result.resolved, result.resolved.scenario
     trace = mine.trace

@@ -38,7 +38,7 @@ class HostWork:
     """What the processor spends."""
 
     turnaround_ps: int
-    """After a pass with exits: copy of 4 bytes a row, synchronise, the schedule's decision, until the next launch call."""
+    """After a pass with exits, up to the next launch call: copy of 4 bytes a row, synchronise, the decision."""
     dispatch_ps: int
     """One operation of the eager framework, from Python to the launch."""
     enqueue_ps: int

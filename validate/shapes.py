@@ -87,5 +87,6 @@ def random_decoder(shape: Shape, device: str = "cpu", dtype: torch.dtype = torch
             weight.fill_(1.0)
         else:
             into_stream = name.endswith(("out.weight", "down.weight"))
-            weight.normal_(0.0, 0.02 * (stir / (2 * depth) ** 0.5 if into_stream else 1.0), generator=draw)
+            scale = stir / (2 * depth) ** 0.5 if into_stream else 1.0
+            weight.normal_(0.0, scale * weight.shape[1] ** -0.5, generator=draw)
     return decoder

@@ -77,7 +77,8 @@ class Layer(nn.Module):
         mixed = attend(instance, rotate(query, cos, sin), rotate(key, cos, sin), value)
         x = x + self.out(mixed.flatten(-2))
         gate, up = self.gate_up(self.ffn_norm(x)).chunk(2, dim=-1)
-        return x + self.down(functional.silu(gate) * up)
+        added: Tensor = self.down(functional.silu(gate) * up)
+        return x + added
 
 
 class Decoder(nn.Module):

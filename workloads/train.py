@@ -78,9 +78,9 @@ def batches(ids: Ids, size: int, length: int, seed: int, start: int) -> Iterator
 
 def learning_share(step: int, config: dict[str, Any]) -> float:
     """Share of the full learning rate at a step: warm-up, plateau, linear fall to zero."""
-    rise = min(1.0, (step + 1) / config["warmup"])
+    rise: float = min(1.0, (step + 1) / config["warmup"])
     fall_from = config["decay_from"] * config["steps"]
-    fall = 1.0 if step < fall_from else (config["steps"] - step) / (config["steps"] - fall_from)
+    fall: float = 1.0 if step < fall_from else (config["steps"] - step) / (config["steps"] - fall_from)
     return rise * fall
 
 

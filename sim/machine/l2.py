@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 State = tuple[tuple[Hashable, ...], tuple[int, ...]]
 
@@ -20,7 +21,7 @@ def hit_fraction(curve: tuple[tuple[float, float], ...], x: float) -> float:
     """h at x = D / capacity: straight between the curve's points, flat outside; the left value on a step."""
     if x <= curve[0][0]:
         return curve[0][1]
-    for (x0, h0), (x1, h1) in zip(curve, curve[1:], strict=False):
+    for (x0, h0), (x1, h1) in pairwise(curve):
         if x <= x1:
             return h0 + (h1 - h0) * (x - x0) / (x1 - x0) if x1 > x0 else h1
     return curve[-1][1]

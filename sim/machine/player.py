@@ -91,26 +91,32 @@ class SimMachine:
         except StopIteration:
             yield from self._launch()
 
+    @property
+    def _now(self) -> int:
+        """The host's time in picoseconds; simpy would also take fractions, which never arise here."""
+        now: int = self._env.now  # type: ignore[assignment]
+        return now
+
     def _decided(self) -> int:
         """When what the program knows now was known: to the host, or on the device."""
-        return self._env.now if self._setting.control.where == "host" else self._free
+        return self._now if self._setting.control.where == "host" else self._free
 
     def _wait(self, command: Wait) -> Generator[simpy.Event, Any, frozenset[int]]:
         """Answer a Wait as the control says; every pass before it has been given to the device."""
         control, turnaround = self._setting.control, self._setting.stack.host.turnaround_ps
         end = max(self._ends.pop(number) for number in command.passes)
         if control.where == "host":
-            if end > self._env.now:
-                yield self._env.timeout(end - self._env.now)
+            if end > self._now:
+                yield self._env.timeout(end - self._now)
             yield self._env.timeout(turnaround)
-            self._recorder.spend("host", self._env.now - self._free)
-            self._free = self._env.now
+            self._recorder.spend("host", self._now - self._free)
+            self._free = self._now
         elif control.where == "lagged":
             self._open.append(end)
             while len(self._open) > control.lag:
                 read = self._open.popleft() + turnaround
-                if read > self._env.now:
-                    yield self._env.timeout(read - self._env.now)
+                if read > self._now:
+                    yield self._env.timeout(read - self._now)
         return command.passes
 
     def _retire(self, sequence: int) -> Generator[simpy.Event, Any, None]:
@@ -120,9 +126,9 @@ class SimMachine:
         self._vacant.append(self._place.pop(sequence))
         self._vacant.sort(reverse=True)
         if not self._place and self._setting.control.where != "host":
-            meet = max(self._free, self._env.now) + self._setting.stack.host.turnaround_ps
-            yield self._env.timeout(meet - self._env.now)
-            self._free = self._env.now
+            meet = max(self._free, self._now) + self._setting.stack.host.turnaround_ps
+            yield self._env.timeout(meet - self._now)
+            self._free = self._now
             self._open.clear()
 
     def _launch(self) -> Generator[simpy.Event, Any, None]:
@@ -132,7 +138,7 @@ class SimMachine:
         unit, self._unit = self._unit, []
         shapes = [self._shape(item) for item in unit]
         mode = self._mode(shapes)
-        host = self._env.now
+        host = self._now
         idle = host - self._free
         if idle > 0:
             self._recorder.spend("host", idle)
@@ -145,8 +151,8 @@ class SimMachine:
             self._ends[item.id] = self._free
             host += launched.host_ps
         self._recorder.unit()
-        if host > self._env.now:
-            yield self._env.timeout(host - self._env.now)
+        if host > self._now:
+            yield self._env.timeout(host - self._now)
 
     def _mode(self, shapes: list[PassShape]) -> str:
         """The launch mode of a unit: eager where a pass is wider than any captured graph."""

@@ -46,9 +46,9 @@ class Autoregressive:
         """One row stands on the device at any time."""
         return 1
 
-    def sweeps(self, repetitions: int) -> int:
-        """Repetitions between two decisions of the device form."""
-        return repetitions
+    def unit(self, repetitions: int) -> tuple[int, ...]:
+        """Repetitions of each pass between two decisions of the device form."""
+        return (1,) * repetitions
 
     def start(self, text: Text, token: int, eos: int, last: int) -> Single:
         """The device form's state before the first pass; `token` is the prompt's last."""

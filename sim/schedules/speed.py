@@ -146,9 +146,9 @@ class Speed:
                     source = (youngest.token, youngest.exit) if youngest.exit < last else None
                     live.append(_Live(ids.token(), position, youngest.token, source))
 
-    def sweeps(self, repetitions: int) -> int:
-        """Repetitions between two decisions of the device form."""
-        return self.repetitions_per_pass
+    def unit(self, repetitions: int) -> tuple[int, ...]:
+        """Repetitions of each pass between two decisions of the device form."""
+        return (self.repetitions_per_pass,)
 
     def start(self, text: Text, token: int, eos: int, last: int) -> Pipeline:
         """The device form's state before the first pass; `token` is the prompt's last."""

@@ -14,7 +14,7 @@ MB = 1e6
 STEP = ((1.0, 1.0), (1.0, 0.0))
 
 
-def test_passes_are_G_plus_the_sum_of_settle_repetitions_on_10_000_random_traces():
+def test_passes_are_g_plus_the_sum_of_settle_repetitions_on_10_000_random_traces():
     random = np.random.default_rng(20231019)
     for _ in range(10_000):
         repetitions, count = int(random.integers(1, 9)), int(random.integers(1, 9))

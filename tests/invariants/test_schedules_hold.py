@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from speedsim.batch import in_lock_step
 from speedsim.oracle import StrictOracle, TraceOracle
 from speedsim.program import Ids, watched
-from speedsim.batch import in_lock_step
 from speedsim.schedules.autoregressive import Autoregressive
 from speedsim.schedules.speed import Speed
 from speedsim.trace import synthetic

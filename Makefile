@@ -1,0 +1,46 @@
+# make demo      make the environment, install, answer the main question on a real trace
+# make test      everything that needs no torch; make test-torch installs torch and runs the rest
+# make lint      style and types        make bench   times and memory        make clean
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: demo test test-torch lint bench clean
+
+demo: $(VENV)/core
+	$(BIN)/speedsim run
+
+test: $(VENV)/test
+	$(BIN)/python -m pytest --ignore tests/torch
+
+test-torch: $(VENV)/torch
+	$(BIN)/python -m pytest tests/torch
+
+lint: $(VENV)/test
+	$(BIN)/ruff check .
+	$(BIN)/mypy sim
+
+bench: $(VENV)/test
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
+
+$(VENV)/python:
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/core: $(VENV)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(VENV)/test: $(VENV)/core
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@
+
+# The exact version: a plain `torch` brings gigabytes of CUDA libraries that no test needs.
+$(VENV)/torch: $(VENV)/test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,torch]'
+	touch $@
