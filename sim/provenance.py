@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, is_dataclass, replace
 from typing import Any, NamedTuple, get_args, get_origin
 
 from . import units
-from .document import Node, Place, Problem, shortened
+from .document import Node, Place, Problem
 from .plain import Member, core, describes, members, numeric
 
 KINDS = ("datasheet", "recalled", "measured", "derived", "estimate", "fitted", "assumed", "what_if")
@@ -173,8 +173,8 @@ def _narrowed(node: Node, path: str, given: _Given, reading: Reading) -> _Given:
     if (said := node.entries.get("kind")) is not None:
         kind = str(said.value)
         if kind not in KINDS:
-            hint = did_you_mean(kind, KINDS) or f" (one of {', '.join(KINDS)})"
-            reading.wrong(said.place, f"{path}.kind".lstrip("."), f"unknown kind {shortened(said.text)}{hint}")
+            what = f"one of {', '.join(KINDS)} expected, got {said}{did_you_mean(kind, KINDS)}"
+            reading.wrong(said.place, f"{path}.kind".lstrip("."), what)
     if (said := node.entries.get("source")) is not None:
         dotted = f"{path}.source".lstrip(".")
         if not isinstance(said.value, str) or not said.value.strip():

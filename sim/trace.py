@@ -217,7 +217,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     entry = dict(pairs)
     if len(entry) != len(pairs):
         twice = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
-        raise _BadJsonError(twice, "the key stands twice")
+        raise _BadJsonError(f'"{twice}"', "the key stands twice")
     return entry
 
 
@@ -260,7 +260,7 @@ def _heading(entry: dict[str, Any], refuse: Refuse) -> dict[str, Any]:
     source = entry.get("source", {})
     if type(source) is not dict or not _plain(source, _DEEPEST_SOURCE):
         raise refuse("source", f"no object of finite values, {_DEEPEST_SOURCE} levels deep at most")
-    return {"source": source} | entry
+    return entry | {"source": source}
 
 
 def _plain(value: Any, levels: int) -> bool:
@@ -281,7 +281,8 @@ def _opening(entry: dict[str, Any], refuse: Refuse, known: set[int]) -> Opening:
     if first + count > _WHOLE:
         raise refuse("count", f"positions {first} .. {first + count - 1} do not fit 32 bits")
     if entry["end"] not in ENDS:
-        raise refuse("end", f"{_shown(entry['end'])} is neither length nor eos{_near(_shown(entry['end']), ENDS)}")
+        near = _near(entry["end"], ENDS) if type(entry["end"]) is str else ""
+        raise refuse("end", f"{_shown(entry['end'])} is neither length nor eos{near}")
     source_tokens = _whole(entry, "source_tokens", 0, refuse) if "source_tokens" in entry else 0
     return number, first, count, entry["end"], source_tokens
 
@@ -310,7 +311,7 @@ class _Lines:
             raise self.refuse("", f"not JSON: {error.msg}", error.pos + 1) from None
         except _BadJsonError as error:
             word, what = error.args
-            raise self.refuse(word, what, self._raw.rfind(word.encode("utf-8", "replace")) + 1) from None
+            raise self.refuse(word.strip('"'), what, self._raw.rfind(word.encode("utf-8", "replace")) + 1) from None
         except RecursionError:
             raise self.refuse("", "nested too deeply") from None
         except ValueError as error:

@@ -191,7 +191,7 @@ def _durations_ps(amount: Any, rate_per_s: Any) -> Any:
     amounts, rates = np.asarray(amount, dtype=np.float64), np.asarray(rate_per_s, dtype=np.float64)
     if not (np.all(rates > 0) and np.all(np.isfinite(rates)) and np.all(amounts >= 0)):
         raise UnitError("no time: amounts must be 0 or more, rates above 0 per second and finite")
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         exact = amounts / rates * 1e12
         rounded = np.ceil(exact - (1e-6 + exact * 2**-50))
     if not np.all(rounded < 2.0**63):

@@ -97,7 +97,8 @@ class LogOracle:
     def __init__(self, log: ExecutionLog) -> None:
         self._log = log
         self._next = 0
-        self._heard: dict[tuple[int, int], int] = {}
+        self.heard: dict[tuple[int, int], int] = {}
+        """(token, exit): what the exit predicted, of the passes issued so far."""
 
     def issued(self, item: Pass) -> None:
         """Compare the pass with the log's, row by row, and learn what it said."""
@@ -113,7 +114,7 @@ class LogOracle:
             if row.token in item.exits:
                 if logged.prediction is None:
                     raise Refusal(f"pass {number}: the log does not say what position {row.position} predicted")
-                self._heard[row.token, row.depth + item.repetitions] = logged.prediction
+                self.heard[row.token, row.depth + item.repetitions] = logged.prediction
 
     def ended(self, passes: frozenset[int]) -> None:
         """Nothing to learn: the log had said it."""
@@ -125,11 +126,11 @@ class LogOracle:
 
     def guess(self, row: Row, exit: int) -> int:
         """The logged prediction."""
-        return self._heard[row.token, exit]
+        return self.heard[row.token, exit]
 
     def ends(self, row: Row) -> bool:
         """Whether the row commits the end of the text."""
-        return self._log.ends(row, self._heard[row.token, self._log.repetitions])
+        return self._log.ends(row, self.heard[row.token, self._log.repetitions])
 
     def accepted(self, proposer: str, sequence: int, position: int, k: int) -> int:
         """No proposer but the exits is logged."""

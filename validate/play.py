@@ -152,6 +152,7 @@ def _checked(schedule: Schedule, texts: Sequence[Text], runs: Sequence[DeviceRun
             command = program.send(answer)
     except StopIteration:
         oracle.finish()
+    log.heard.update(oracle.heard)
     return account.timeline()
 
 

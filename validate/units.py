@@ -41,6 +41,7 @@ class Units:
         self.stage, self.widths = stage, widths
         cuda = stage.device.type == "cuda"
         self.launch = launch if cuda else "eager"
+        self._pads = launch == "graph" and widths is not None
         self.notes = [] if self.launch == launch else ["launch graph: there are no graphs on a CPU; ran eager"]
         self.captured = 0
         """Graphs captured so far."""
@@ -53,7 +54,7 @@ class Units:
 
     def width(self, count: int) -> int:
         """Rows (or heads) that so many run as: the next captured width, themselves beyond the last or without any."""
-        if not count or self.widths is None or self.launch == "eager":
+        if not count or self.widths is None or not self._pads:
             return count
         return next((w for w in self.widths if w >= count), count)
 

@@ -111,7 +111,7 @@ def _make(folder: Path, vocabulary: int, root: Path | None) -> None:
     streams: dict[str, list[int]] = {split: [] for split in SPLITS}
     files = []
     for path, text in texts:
-        streams[split_of(path)].extend([0, *tokenizer.encode(text).ids])
+        streams[split_of(path)].extend([0, *filter(None, tokenizer.encode(text).ids)])  # the text may spell END too
         files.append({"path": path, "split": split_of(path), "sha256": hashlib.sha256(text.encode()).hexdigest()})
     for split, ids in streams.items():
         np.save(folder / f"{split}.npy", np.array(ids, dtype=np.uint16))

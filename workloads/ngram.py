@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from .corpora import windows
@@ -77,14 +78,12 @@ def fit(ids: Ids, vocabulary: int, order: int = 5) -> Ngram:
         raise ValueError(f"{order}-grams over {vocabulary} tokens do not fit 63 bits")
     if len(ids) < order or ids.min() < 0 or ids.max() >= vocabulary:
         raise ValueError(f"a stream of {order} or more ids below {vocabulary} is needed")
-    grams, counts = np.unique(_packed(np.lib.stride_tricks.sliding_window_view(ids, order), vocabulary),
-                              return_counts=True)
     orders = []
-    for n in range(order, 0, -1):
-        orders.append(_discounted(grams, counts, vocabulary))
-        if n > 1:
-            grams, counts = np.unique(grams % vocabulary ** (n - 1), return_counts=True)
-    return Ngram(vocabulary, tuple(reversed(orders)))
+    for n in range(1, order):
+        longer = np.unique(_packed(sliding_window_view(ids, n + 1), vocabulary))
+        orders.append(_discounted(*np.unique(longer % vocabulary**n, return_counts=True), vocabulary))
+    highest = np.unique(_packed(sliding_window_view(ids, order), vocabulary), return_counts=True)
+    return Ngram(vocabulary, (*orders, _discounted(*highest, vocabulary)))
 
 
 def loss(ngram: Ngram, ids: Ids, length: int) -> float:

@@ -64,7 +64,7 @@ def test_an_ambiguous_prefix_names_the_candidates(world: Path) -> None:
 
 def test_the_file_that_says_default_of_is_meant_by_an_ambiguous_prefix(world: Path) -> None:
     put(world / "cwd/hw_configs/gpus/rtx_pro_6000_workstation.yaml")
-    server = put(world / "cwd/hw_configs/gpus/rtx_pro_6000_server.yaml", "name: s\ndefault_of: rtx_pro_6000  # as sold\n")
+    server = put(world / "cwd/hw_configs/gpus/rtx_pro_6000_server.yaml", "default_of: rtx_pro_6000  # as sold\n")
     assert find("gpus", "RTX-PRO-6000") == server
     with pytest.raises(RegistryError):
         find("gpus", "rtx_pro")

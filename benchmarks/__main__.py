@@ -1,0 +1,73 @@
+"""`make bench`: runs each command as a process of its own and prints time, memory and the bar.
+
+Times are processor seconds (user and system), the smallest of three, so that a busy machine disturbs them little.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+FLIPS = "flips=0.15+0.06+0.03+0.02+0.01"
+
+
+class Case(NamedTuple):
+    """A command and what it may cost."""
+
+    name: str
+    command: list[str]
+    seconds: float
+    megabytes: float
+
+
+def cost(command: list[str]) -> tuple[float, float]:
+    """(processor seconds, peak resident megabytes) of a command."""
+    with tempfile.TemporaryFile() as sink:
+        child = subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT)
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        if child.returncode:
+            sink.seek(0)
+            raise SystemExit(f"{' '.join(command)}: {sink.read().decode(errors='replace')}")
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+
+
+def cases(folder: Path) -> list[Case]:
+    """The commands with a bar."""
+    speedsim = [sys.executable, "-m", "speedsim.cli"]
+    long = folder / "long.parquet"
+    make = ("from speedsim.trace import synthetic, write\n"
+            f"write(synthetic([0.15, 0.06, 0.03, 0.02, 0.01], 6, 256, sequences=391, seed=1), {str(long)!r})")
+    subprocess.run([sys.executable, "-c", make], check=True)
+    return [
+        Case("speedsim --help", [*speedsim, "--help"], 0.4, 100),
+        Case("speedsim run", [*speedsim, "run"], 2, 300),
+        Case("the same, every kernel as JSON", [*speedsim, "run", "--record", "kernels", "--json", os.devnull], 3, 300),
+        Case("100,000 tokens beside three rivals", [*speedsim, "run", "--trace", str(long)], 20, 500),
+        Case("one sequence of 20,000 tokens", [*speedsim, "run", "--synth", f"{FLIPS},count=20000"], 20, 500),
+        Case("64 sequences at a time", [*speedsim, "run", "--batch", "64", "--synth",
+                                        f"{FLIPS},count=128,sequences=64"], 60, 500),
+    ]
+
+
+def main() -> int:
+    """Print the table; 1 where a bar is missed."""
+    missed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        print(f"{'command':<40}{'seconds':>9}{'bar':>6}{'MB':>8}{'bar':>6}")
+        for case in cases(Path(folder)):
+            runs = [cost(case.command) for _ in range(3)]
+            seconds, megabytes = min(s for s, _ in runs), min(m for _, m in runs)
+            over = seconds > case.seconds or megabytes > case.megabytes
+            missed += over
+            print(f"{case.name:<40}{seconds:>9.2f}{case.seconds:>6g}{megabytes:>8.0f}{case.megabytes:>6g}"
+                  f"{'  missed' if over else ''}")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
