@@ -31,7 +31,7 @@ def load_stack(name: str, changes: Changes = ()) -> Loaded[Stack]:
 
 def load_plan(name: str) -> Loaded[Plan]:
     """The execution plan of this name or file."""
-    return load(Plan, find("plans", name))
+    return load(Plan, find("plans", name), find=lambda parent: find("plans", parent))
 
 
 def load_model(name: str, changes: Changes = ()) -> Loaded[Model]:

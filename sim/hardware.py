@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+DTYPE_BITS = {"fp64": 64, "fp32": 32, "tf32": 32, "bf16": 16, "fp16": 16, "fp8": 8, "int8": 8, "fp4": 4, "int4": 4}
+"""Bits of each data type that a peak, weights or activations may have."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sm:
@@ -28,6 +31,13 @@ class Sm:
     shared_memory_bytes: int | None = None
     """Shared memory per SM."""
 
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise ValueError(f"count={self.count} is below 1")
+        unknown = sorted(self.peak_flop_per_s.keys() - DTYPE_BITS.keys())
+        if unknown or not self.peak_flop_per_s:
+            raise ValueError(f"peak names {unknown[0] if unknown else 'no type'}; types are {', '.join(DTYPE_BITS)}")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class L2:
@@ -43,6 +53,14 @@ class L2:
     near_latency_ps: int | None = None
     far_latency_ps: int | None = None
     line_bytes: int = 128
+
+    def __post_init__(self) -> None:
+        if self.sides not in (1, 2):
+            raise ValueError(f"sides={self.sides} is neither 1 nor 2")
+        at = [x for x, _ in self.hit_curve]
+        hits = [h for _, h in self.hit_curve]
+        if not at or at != sorted(at) or hits != sorted(hits, reverse=True) or not 0 <= hits[-1] <= hits[0] <= 1:
+            raise ValueError("hit_curve must be points (x, h) with x rising and h falling between 1 and 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .batch import in_lock_step
 from .catalog import load_gpu, load_model, load_plan, load_stack
+from .config import apply
 from .oracle import TraceOracle
 from .program import Ids, Program, Schedule, Text, watched
 from .registry import find, is_path
@@ -18,7 +19,7 @@ from .schedule_names import schedule_named
 from .stack import Control
 from .timeline import RECORDS, Timeline
 from .trace import Trace, lengths_only, limited, load, shifted, synthetic_from
-from .units import InputError
+from .units import InputError, NotCoveredError
 
 if TYPE_CHECKING:
     from .config import Loaded
@@ -92,15 +93,26 @@ def resolve(scenario: Scenario) -> Resolved:
     stack = load_stack(scenario.stack, keys["stack"])
     model = load_model(scenario.model, keys["model"])
     plan = load_plan(stack.value.plan)
-    if model.value.dtype.activations not in gpu.value.sm.peak_flop_per_s:
-        known = ", ".join(sorted(gpu.value.sm.peak_flop_per_s))
-        raise InputError(f"{gpu.value.name}: no peak for {model.value.dtype.activations} (the file has {known})")
+    model, notes = _computable(model, gpu.value)
     schedule, name = schedule_named(scenario.schedule, keys["schedule"])
     control = _control(scenario.control or stack.value.control)
-    trace, notes = _trace(scenario, model.value)
+    trace, said = _trace(scenario, model.value)
     _fits(schedule, name, control, model.value)
     return Resolved(scenario, gpu, stack, model, plan, trace, schedule, name, control,
-                    scenario.launch or stack.value.launch, notes)
+                    scenario.launch or stack.value.launch, notes + said)
+
+
+def _computable(model: Loaded[Model], gpu: Gpu) -> tuple[Loaded[Model], tuple[str, ...]]:
+    """The model in a type that the GPU multiplies: cards before Ampere run bf16 models as fp16, of the same size."""
+    wanted, peaks = model.value.dtype.activations, gpu.sm.peak_flop_per_s
+    if wanted in peaks:
+        return model, ()
+    if wanted != "bf16" or "fp16" not in peaks:
+        raise NotCoveredError(f"{gpu.name}: no peak for {wanted} (the file has {', '.join(sorted(peaks))}); "
+                              "see --set model.dtype.activations=...")
+    parts = [part for part in ("weights", "kv", "activations") if getattr(model.value.dtype, part) == "bf16"]
+    return (apply(model, [(f"dtype.{part}", "fp16") for part in parts]),
+            (f"{gpu.name} has no bf16: {model.value.name} runs in fp16",))
 
 
 def plainly(resolved: Resolved, model: Loaded[Model] | None = None) -> Resolved:

