@@ -40,7 +40,7 @@ def load_model(name: str, changes: Changes = ()) -> Loaded[Model]:
     if path.suffix == ".json":
         from .huggingface import model_from_config
 
-        return model_from_config(path, changes)
+        return model_from_config(path, changes, "model.")
     return load(Model, path, find=lambda parent: find("models", parent), settings=changes, prefix="model.")
 
 

@@ -111,9 +111,12 @@ class Model:
 
     @property
     def total_bytes(self) -> int:
-        """All weights held in memory: layers, adapter, embedding, and the head where it is not tied."""
+        """All weights held in memory: layers, adapter, embedding, the head where it is not tied, and the projections to
+        cross-attention's keys and values, which no decoded row reads."""
         once = (self.prelude + self.coda) * self.layer_bytes
-        return self.group_bytes + once + self.head_bytes * (1 if self.tied else 2)
+        unique = self.prelude + self.group_layers + self.coda
+        cross = unique * self.weight_bytes(2 * self.kv_heads * self.head_dim, self.d_model) if self.cross_attention else 0
+        return self.group_bytes + once + cross + self.head_bytes * (1 if self.tied else 2)
 
     @property
     def kv_bytes(self) -> int:

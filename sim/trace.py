@@ -9,7 +9,6 @@ Files are read and written by trace_files.py, figures are made by trace_statisti
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +18,20 @@ import numpy as np
 
 from .files import write_bytes
 from .trace_files import (
-    ENDS, LIMIT_BYTES, SCHEMA, WHOLE, Opening, Tokens, Told, TraceError, digest, jsonl, parquet, read, read_header,
+    ENDS,
+    LIMIT_BYTES,
+    SCHEMA,
+    WHOLE,
+    Opening,
+    Tokens,
+    Told,
+    TraceError,
+    digest,
+    jsonl,
+    near,
+    parquet,
+    read,
+    read_header,
 )
 from .trace_statistics import draws, loops, settle, summary
 
@@ -91,6 +103,11 @@ class Trace:
             object.__setattr__(self, "digest", digest(self.repetitions, self.told))
 
     @property
+    def head(self) -> dict[str, Any]:
+        """The header as files hold it."""
+        return {"schema": SCHEMA, "model": self.model, "repetitions": self.repetitions, "source": self.source}
+
+    @property
     def told(self) -> Told:
         """The sequences as files hold them."""
         return [(Opening(s.id, s.first, s.count, s.end, s.source_tokens), s.exit_tokens) for s in self.sequences]
@@ -108,7 +125,7 @@ def load(path: str | Path, limit_bytes: int = LIMIT_BYTES) -> Trace:
 
 def _load(path: Path, limit_bytes: int) -> tuple[Trace, bool]:
     head, told, sealed = read(path, limit_bytes)
-    sequences = tuple(Sequence(*opening, tokens) for opening, tokens in told)
+    sequences = tuple(Sequence(o.id, o.first, o.count, o.end, o.source_tokens, tokens) for o, tokens in told)
     return Trace(path.stem, head["model"], head["repetitions"], head["source"], sequences), sealed
 
 
@@ -136,16 +153,25 @@ def header(path: str | Path) -> dict[str, Any]:
 
 def write(trace: Trace, path: str | Path) -> None:
     """Write the form of the path's suffix; the file appears whole or not at all. InputError where that fails."""
-    makers = {".jsonl": jsonl, ".parquet": parquet}
+    writers = {".jsonl": write_jsonl, ".parquet": write_parquet}
     suffix = Path(path).suffix
-    if suffix not in makers:
+    if suffix not in writers:
         raise TraceError(f"{path}: suffix {suffix!r}: a trace is a .jsonl or a .parquet file")
-    head = {"schema": SCHEMA, "model": trace.model, "repetitions": trace.repetitions, "source": trace.source}
-    write_bytes(path, makers[suffix](head, trace.told))
+    writers[suffix](trace, path)
+
+
+def write_jsonl(trace: Trace, path: str | Path) -> None:
+    """Write JSON lines with their checksum."""
+    write_bytes(path, jsonl(trace.head, trace.told))
+
+
+def write_parquet(trace: Trace, path: str | Path) -> None:
+    """Write Parquet."""
+    write_bytes(path, parquet(trace.head, trace.told))
 
 
 def statistics(trace: Trace, seed: int = 0) -> dict[str, Any]:
-    """What the trace says about speculation, in plain JSON values (trace_statistics.summary); seed: of the bootstrap."""
+    """What the trace says about speculation: trace_statistics.summary; the seed is the bootstrap's."""
     return summary([s.exit_tokens for s in trace.sequences], seed)
 
 
@@ -180,7 +206,7 @@ def synthetic_from(text: str, repetitions: int) -> Trace:
     for item in filter(None, text.split(",")):
         key, _, value = (part.strip() for part in item.partition("="))
         if key not in _SYNTHETIC:
-            raise TraceError(f"synth: {key}: unknown key of a synthetic trace ({', '.join(_SYNTHETIC)})")
+            raise TraceError(f"synth: {key}: unknown key{near(key, _SYNTHETIC)}")
         try:
             given[key] = [float(f) for f in value.split("+")] if key == "flips" else int(value)
         except ValueError:

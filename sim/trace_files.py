@@ -8,9 +8,9 @@ JSON lines, for hands and tools:
 Parquet carries the same: columns sequence, position (int32) and exit_tokens (fixed_size_list<int32>[G]), checksums on
 its pages, the header, the sequences and a sha256 in its metadata. Neither form can run code when it is read.
 
-Whatever is wrong with a file is a TraceError that names the place. What is checked: every key and number, that positions
-follow one another, the checksums, and the size before anything is unpacked. Without its optional last line, a JSON lines
-file that was cut exactly between two sequences cannot be told from a whole one.
+Whatever is wrong with a file is a TraceError that names the place. Checked are every key and number, that positions
+follow one another, the checksums, and the size before anything is unpacked. A JSON lines file without its optional last
+line that was cut exactly between two sequences cannot be told from a whole one.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, NoReturn
 
@@ -58,7 +59,8 @@ Refuse = Callable[[str, str], "TraceError"]
 """(key, what is wrong) -> the error that also names the place."""
 
 
-class Opening(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Opening:
     """What a file says of a sequence before its rows."""
 
     id: int
@@ -95,35 +97,7 @@ def digest(repetitions: int, told: Told) -> str:
     return content.hexdigest()
 
 
-def read(path: Path, limit_bytes: int) -> Content:
-    """The whole file, checked."""
-    with _opened(path, limit_bytes) as reader:
-        return reader(path, limit_bytes)
-
-
-def read_header(path: Path) -> dict[str, Any]:
-    """The header alone, checked."""
-    with _opened(path, LIMIT_BYTES) as reader:
-        return _parquet_header(path) if reader is _read_parquet else _jsonl_header(path)
-
-
-@contextmanager
-def _opened(path: Path, limit_bytes: int) -> Iterator[Callable[[Path, int], Content]]:
-    """The reader of the file's suffix; what goes wrong while it reads is a TraceError."""
-    if path.suffix not in _READERS:
-        raise TraceError(f"{path}: suffix {path.suffix!r}: a trace is a .jsonl or a .parquet file")
-    try:
-        if not path.is_file():
-            raise TraceError(f"{path}: no such file")
-        size = path.stat().st_size
-        if size > limit_bytes:
-            raise TraceError(f"{path}: {size} bytes, more than the limit of {limit_bytes}")
-        yield _READERS[path.suffix]
-    except (OSError, ValueError) as error:
-        raise TraceError(f"{path}: cannot be read: {_one_line(error)}") from error
-
-
-def _one_line(value: object, most: int = 120) -> str:
+def one_line(value: object, most: int = 120) -> str:
     text = " ".join(str(value).split())
     return text if len(text) <= most else text[:most] + "..."
 
@@ -131,12 +105,13 @@ def _one_line(value: object, most: int = 120) -> str:
 def _shown(value: object) -> str:
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"
-    return _one_line(json.dumps(value), 60)
+    return one_line(json.dumps(value), 60)
 
 
-def _near(given: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(given[:60], list(known), 1)
-    return f" (did you mean {near[0]}?)" if near else ""
+def near(given: str, known: Iterable[str]) -> str:
+    """What to say of an unknown name: ` (did you mean ...?)`, or nothing."""
+    found = difflib.get_close_matches(given[:60], list(known), 1)
+    return f" (did you mean {found[0]}?)" if found else ""
 
 
 class _BadJsonError(ValueError):
@@ -155,7 +130,7 @@ def _constant(name: str) -> NoReturn:
     raise _BadJsonError(name, "is no number")
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
+DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
 
 
 def _fields(entry: dict[str, Any], kind: str, refuse: Refuse) -> None:
@@ -164,7 +139,7 @@ def _fields(entry: dict[str, Any], kind: str, refuse: Refuse) -> None:
     for key in entry:
         if key not in needed and key not in allowed:
             missing = [k for k in needed + allowed if k not in entry]
-            raise refuse(key, f"unknown key of a {kind}{_near(key, missing)}")
+            raise refuse(key, f"unknown key of a {kind}{near(key, missing)}")
     for key in needed:
         if key not in entry:
             raise refuse(key, f"missing from the {kind}")
@@ -177,7 +152,7 @@ def _whole(entry: dict[str, Any], key: str, low: int, refuse: Refuse, below: int
     return value
 
 
-def _heading(entry: dict[str, Any], refuse: Refuse) -> dict[str, Any]:
+def heading(entry: dict[str, Any], refuse: Refuse) -> dict[str, Any]:
     """The header line's checked values."""
     if "schema" not in entry and not entry.keys() & {"model", "repetitions"}:
         raise refuse("schema", 'missing: the first line of a trace is {"schema": "' + SCHEMA + '", "model": ...}')
@@ -200,7 +175,7 @@ def _plain(value: Any, levels: int) -> bool:
     return not isinstance(value, float) or math.isfinite(value)
 
 
-def _opening(entry: dict[str, Any], refuse: Refuse, known: set[int]) -> Opening:
+def opening(entry: dict[str, Any], refuse: Refuse, known: set[int]) -> Opening:
     """The checked (id, first, count, end, source_tokens) of a sequence line."""
     _fields(entry, "sequence", refuse)
     number = _whole(entry, "sequence", 0, refuse)
@@ -211,8 +186,8 @@ def _opening(entry: dict[str, Any], refuse: Refuse, known: set[int]) -> Opening:
     if first + count > WHOLE:
         raise refuse("count", f"positions {first} .. {first + count - 1} do not fit 32 bits")
     if entry["end"] not in ENDS:
-        near = _near(entry["end"], ENDS) if type(entry["end"]) is str else ""
-        raise refuse("end", f"{_shown(entry['end'])} is neither length nor eos{near}")
+        closest = near(entry["end"], ENDS) if type(entry["end"]) is str else ""
+        raise refuse("end", f"{_shown(entry['end'])} is neither length nor eos{closest}")
     source_tokens = _whole(entry, "source_tokens", 0, refuse) if "source_tokens" in entry else 0
     return Opening(number, first, count, entry["end"], source_tokens)
 
@@ -234,7 +209,7 @@ class _Lines:
         if len(self._raw) > _LINE_BYTES:
             raise self.refuse("", f"the line is longer than {_LINE_BYTES} bytes")
         try:
-            entry = _DECODER.decode(self._raw.rstrip(b"\r\n").decode("utf-8"))
+            entry = DECODER.decode(self._raw.rstrip(b"\r\n").decode("utf-8"))
         except UnicodeDecodeError as error:
             raise self.refuse("", "not UTF-8 text", error.start + 1) from None
         except json.JSONDecodeError as error:
@@ -245,7 +220,7 @@ class _Lines:
         except RecursionError:
             raise self.refuse("", "nested too deeply") from None
         except ValueError as error:
-            raise self.refuse("", _one_line(error)) from None
+            raise self.refuse("", one_line(error)) from None
         if type(entry) is not dict:
             raise self.refuse("", f"{_shown(entry)} is no object")
         return entry
@@ -257,7 +232,7 @@ class _Lines:
         return TraceError(f"{self.path}:{max(1, self.number)}:{at}: {named}{what}")
 
 
-def _jsonl_header(path: Path) -> dict[str, Any]:
+def read_header(path: Path) -> dict[str, Any]:
     with path.open("rb") as stream:
         return _first_line(_Lines(path, stream))
 
@@ -266,10 +241,10 @@ def _first_line(lines: _Lines) -> dict[str, Any]:
     entry = lines.take()
     if entry is None:
         raise lines.refuse("", "the file is empty")
-    return _heading(entry, lines.refuse)
+    return heading(entry, lines.refuse)
 
 
-def _read_jsonl(path: Path, _limit_bytes: int) -> Content:
+def read(path: Path, _limit_bytes: int) -> Content:
     told: Told = []
     known: set[int] = set()
     sealed = False
@@ -286,7 +261,7 @@ def _read_jsonl(path: Path, _limit_bytes: int) -> Content:
                 last = told[-1][0]
                 raise lines.refuse("position", f"sequence {last.id} has its count of {last.count} positions already")
             else:
-                opening = _opening(entry, lines.refuse, known)
+                opening = opening(entry, lines.refuse, known)
                 told.append((opening, _positions(lines, opening, head["repetitions"])))
         if not told:
             raise lines.refuse("sequence", "the file ends without one")
@@ -295,7 +270,7 @@ def _read_jsonl(path: Path, _limit_bytes: int) -> Content:
 
 def _positions(lines: _Lines, opening: Opening, repetitions: int) -> Tokens:
     """The next lines' exit tokens, [count, repetitions]."""
-    number, first, count, _, _ = opening
+    number, first, count = opening.id, opening.first, opening.count
     plain, tokens = {"position", "exit_tokens"}, array("i")
     for position in range(first, first + count):
         entry = lines.take()
@@ -336,109 +311,11 @@ def _seal(entry: dict[str, Any], lines: _Lines) -> None:
         raise lines.refuse("sha256", "the lines before say otherwise: the file is damaged or was edited by hand")
 
 
-def _parquet_header(path: Path) -> dict[str, Any]:
-    with _parquet(path) as file:
-        return _manifest(path, file.schema_arrow.metadata or {})[0]
-
-
-@contextmanager
-def _parquet(path: Path) -> Iterator[Any]:
-    """The open ParquetFile; whatever goes wrong in it is a TraceError."""
-    try:
-        import pyarrow as pa  # type: ignore[import-untyped]
-        import pyarrow.parquet as pq  # type: ignore[import-untyped]
-    except ImportError:
-        raise TraceError(f"{path}: Parquet needs pyarrow; JSON lines need nothing") from None
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            yield file
-    except (pa.ArrowException, OSError, ValueError, TypeError, LookupError, OverflowError, MemoryError) as error:
-        raise TraceError(f"{path}: no readable Parquet trace: {_one_line(error)}") from error
-
-
-def _read_parquet(path: Path, limit_bytes: int) -> Content:
-    with _parquet(path) as file:
-        head, openings, said = _manifest(path, file.schema_arrow.metadata or {})
-        repetitions, rows = head["repetitions"], sum(o.count for o in openings)
-        if not file.schema_arrow.equals(_schema(repetitions)):
-            raise TraceError(f"{path}: columns: {_one_line(file.schema_arrow)} where the header says "
-                             f"{_one_line(_schema(repetitions))}")
-        groups = (file.metadata.row_group(g).total_byte_size for g in range(file.metadata.num_row_groups))
-        size = max(sum(groups), file.metadata.num_rows * 4 * (repetitions + 2))
-        if size > limit_bytes:
-            raise TraceError(f"{path}: {size} bytes uncompressed, more than the limit of {limit_bytes}")
-        if file.metadata.num_rows != rows:
-            raise TraceError(f"{path}: {file.metadata.num_rows} rows where the sequences count {rows}")
-        table = file.read(use_threads=False)
-        columns = [_column(path, table[name]) for name in _COLUMNS]
-    told = _cut(path, openings, repetitions, columns)
-    if digest(repetitions, told) != said:
-        raise TraceError(f"{path}: sha256: the rows say otherwise: the file is damaged")
-    return Content(head, told, True)
-
-
-_READERS = {".jsonl": _read_jsonl, ".parquet": _read_parquet}
-
-
-def _column(path: Path, column: Any) -> Tokens:
-    """A column's values in a row, those of the fixed-size lists one after the other."""
-    chunks = [chunk.flatten() if chunk.type.num_fields else chunk for chunk in column.chunks]
-    if any(chunk.null_count for chunk in [*column.chunks, *chunks]):
-        raise TraceError(f"{path}: a value is missing")
-    return np.concatenate([np.empty(0, np.int32), *(chunk.to_numpy() for chunk in chunks)])
-
-
-def _cut(path: Path, openings: list[Opening], repetitions: int, columns: list[Tokens]) -> Told:
-    """The columns cut into sequences, compared with the manifest."""
-    sequence, position, flat = columns
-    tokens = flat.reshape(-1, repetitions)
-    numbers = np.repeat([o.id for o in openings], [o.count for o in openings])
-    places = np.concatenate([np.arange(o.first, o.first + o.count) for o in openings])
-    if not np.array_equal(sequence, numbers) or not np.array_equal(position, places):
-        raise TraceError(f"{path}: position: rows are not first .. first+count-1 of each sequence in turn")
-    if (tokens < 0).any():
-        raise TraceError(f"{path}: exit_tokens: {tokens.min()} is no token")
-    return list(zip(openings, np.split(tokens, np.cumsum([o.count for o in openings])[:-1]), strict=True))
-
-
-def _manifest(path: Path, metadata: dict[bytes, bytes]) -> tuple[dict[str, Any], list[Opening], str]:
-    """(header, openings, digest of the content) of a Parquet file's metadata."""
-    def refuse(key: str, what: str) -> TraceError:
-        return TraceError(f"{path}: {key}: {what}")
-
-    parts = {key: metadata.get(f"speedsim.{key}".encode()) for key in ("header", "sequences", "digest", "sha256")}
-    head, sequences, said, seal = parts.values()
-    if head is None or sequences is None or said is None or seal is None:
-        lacking = ", ".join(f"speedsim.{key}" for key, value in parts.items() if value is None)
-        raise refuse("metadata", f"no trace: it lacks {lacking}")
-    if _manifest_seal(head, sequences, said) != seal:
-        raise refuse("sha256", "the metadata says otherwise: the file is damaged")
-    try:
-        entries = _DECODER.decode(sequences.decode())
-        known: set[int] = set()
-        openings = [_opening(entry, refuse, known) for entry in entries]
-        return _heading(_DECODER.decode(head.decode()), refuse), openings, said.decode()
-    except (ValueError, AttributeError, TypeError, RecursionError) as error:
-        raise refuse("metadata", _one_line(error)) from None
-
-
-def _manifest_seal(*parts: bytes) -> bytes:
-    return hashlib.sha256(b"\n".join(parts)).hexdigest().encode()
-
-
-def _schema(repetitions: int, metadata: dict[bytes, bytes] | None = None) -> Any:
-    import pyarrow as pa
-
-    tokens = pa.list_(pa.field("element", pa.int32(), nullable=False), repetitions)
-    kinds = zip(_COLUMNS, (pa.int32(), pa.int32(), tokens), strict=True)
-    return pa.schema([pa.field(name, kind, nullable=False) for name, kind in kinds], metadata=metadata)
-
-
-def jsonl(head: dict[str, Any], told: Told) -> bytes:
+def written(head: dict[str, Any], told: Told) -> bytes:
     """A .jsonl file, its checksum line included. TraceError where `head` could not be read back."""
-    lines = [_line(_heading(head, _unwritable))]
+    lines = [_line(heading(head, unwritable))]
     for opening, tokens in told:
-        lines.append(_line(_opening_of(opening)))
+        lines.append(_line(plainly(opening)))
         lines += [f'{{"position": {position}, "exit_tokens": {exits}}}\n'
                   for position, exits in enumerate(tokens.tolist(), opening.first)]
     content = "".join(lines).encode()
@@ -449,34 +326,9 @@ def _line(entry: dict[str, Any]) -> str:
     return json.dumps(entry, allow_nan=False) + "\n"
 
 
-def _unwritable(key: str, what: str) -> TraceError:
+def unwritable(key: str, what: str) -> TraceError:
     return TraceError(f"{key}: {what}: the trace cannot be written")
 
 
-def _opening_of(o: Opening) -> dict[str, Any]:
+def plainly(o: Opening) -> dict[str, Any]:
     return {"sequence": o.id, "first": o.first, "count": o.count, "end": o.end, "source_tokens": o.source_tokens}
-
-
-def parquet(head: dict[str, Any], told: Told) -> bytes:
-    """A .parquet file (zstd, page checksums, row groups of 64k rows). TraceError where `head` could not be read back."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    openings = [opening for opening, _ in told]
-    parts = {
-        "header": json.dumps(_heading(head, _unwritable), allow_nan=False).encode(),
-        "sequences": json.dumps([_opening_of(o) for o in openings]).encode(),
-        "digest": digest(head["repetitions"], told).encode(),
-    }
-    metadata = {f"speedsim.{key}".encode(): value for key, value in parts.items()}
-    metadata[b"speedsim.sha256"] = _manifest_seal(*parts.values())
-    schema = _schema(head["repetitions"], metadata)
-    flat = np.concatenate([tokens.ravel() for _, tokens in told])
-    sequence = np.repeat([o.id for o in openings], [o.count for o in openings]).astype(np.int32)
-    position = np.concatenate([np.arange(o.first, o.first + o.count, dtype=np.int32) for o in openings])
-    exits = pa.FixedSizeListArray.from_arrays(pa.array(flat), type=schema.field("exit_tokens").type)
-    table = pa.Table.from_arrays([pa.array(sequence), pa.array(position), exits], schema=schema)
-    stream = io.BytesIO()
-    with pq.ParquetWriter(stream, schema, compression="zstd", write_page_checksum=True) as writer:
-        writer.write_table(table, row_group_size=_ROW_GROUP)
-    return stream.getvalue()

@@ -3,8 +3,8 @@
     r = the repetition at which a position's prediction last changed        (1: the first exit was right and stayed)
     SPEED decodes n tokens in G + r_1 + ... + r_(n-1) passes, plain decoding in n G        (arXiv:2310.12072)
 
-Shares carry 95 % Wilson intervals, in which tokens count as independent; the mean of r carries a bootstrap interval over
-whole sequences, because tokens of one text are not.
+Shares carry 95 % Wilson intervals, in which tokens count as independent. The mean of r carries a bootstrap interval
+over whole sequences, because tokens of one text are not.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def settle(exit_tokens: Tokens) -> NDArray[np.int64]:
 def summary(sequences: list[Tokens], seed: int = 0) -> dict[str, Any]:
     """The figures of sequences of exit tokens [count, G], in plain JSON values.
 
-    flip_rates: per boundary between exits. mean_settle: E[r], its interval null with one sequence. gain_bound: G / E[r].
+    flip_rates: per boundary between exits. mean_settle: E[r], its interval null with one sequence. gain_bound: G/E[r].
     speed_passes and plain_passes: sweeps of the group by the closed forms. looping_share: sequences in which a 4-gram
     occurs 8 times or more. first_exit_agrees: positions whose first exit already says what the last says.
     """

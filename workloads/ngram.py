@@ -80,7 +80,7 @@ def fit(ids: Ids, vocabulary: int, order: int = 5) -> Ngram:
         raise ValueError(f"a stream of {order} or more ids below {vocabulary} is needed")
     orders = []
     for n in range(1, order):
-        longer = np.unique(_packed(sliding_window_view(ids, n + 1), vocabulary))
+        longer, _ = np.unique(_packed(sliding_window_view(ids, n + 1), vocabulary), return_counts=True)  # sorts: fast
         orders.append(_discounted(*np.unique(longer % vocabulary**n, return_counts=True), vocabulary))
     highest = np.unique(_packed(sliding_window_view(ids, order), vocabulary), return_counts=True)
     return Ngram(vocabulary, (*orders, _discounted(*highest, vocabulary)))

@@ -277,7 +277,7 @@ def judged(trace: Trace, scores: dict[str, Any], shape: Shape) -> dict[str, Any]
     """The card's first part: how good the decoder is and what its exits do, beside the paper's."""
     figures = statistics(trace)
     losses = scores["exit_losses"]
-    straight = tuple(s for s in trace.sequences if not loops(s))
+    straight = tuple(s for s in trace.sequences if not loops(s.text))
     settled = statistics(replace(trace, sequences=straight, digest=""))["mean_settle"] if straight else None
     return {
         "schema": "speedsim-card/1", "trace": trace.name, "digest": trace.digest, "model": trace.model,

@@ -14,7 +14,7 @@ SIM = ROOT / "sim"
 ROWS = [
     {"units", "program", "timeline", "registry", "files"},
     {"document", "plain", "provenance", "checking", "config", "hardware", "stack", "model", "plan", "trace",
-     "trace_files", "trace_statistics", "huggingface", "catalog"},
+     "trace_files", "trace_statistics", "huggingface", "json_text", "catalog"},
     {"oracle", "batch", "schedules", "kernels", "schedule_names"},
     {"machine"},
     {"scenario"},
