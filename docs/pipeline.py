@@ -54,7 +54,7 @@ def draw() -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
         'font-family="system-ui, sans-serif" font-size="14">',
         f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
-        f'<text x="{LEFT}" y="20" fill="#444">one column is one pass: one read of the weights serves every box in it</text>',
+        f'<text x="{LEFT}" y="20" fill="#444">one column is one pass: one read of the weights serves it all</text>',
     ]
     for column in range(len(run)):
         parts.append(f'<text x="{LEFT + CELL * column + CELL / 2}" y="40" text-anchor="middle" fill="#888">'
@@ -70,7 +70,8 @@ def draw() -> str:
                      f'fill="{SHADES[row.depth]}" stroke="{"#123" if last else "none"}" stroke-width="2"')
             ink = "#b04a3a" if gone else "#fff" if row.depth == 3 else "#123"
             parts.append(f'<rect x="{x}" y="{y}" width="{side}" height="{side}" rx="6" {style}/>'
-                         f'<text x="{x + side / 2}" y="{y + 25}" text-anchor="middle" fill="{ink}">{row.depth + 1}</text>')
+                         f'<text x="{x + side / 2}" y="{y + 25}" text-anchor="middle" fill="{ink}">'
+                         f"{row.depth + 1}</text>")
     y = TOP + CELL * len(WORDS) + 28
     parts.append(f'<text x="16" y="{y}" fill="#444">number and shade: repetition 1 to 4 &#183; outlined: committed '
                  "&#183; dashed: squashed,</text>")

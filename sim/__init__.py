@@ -18,8 +18,8 @@ _HOME = {
 }
 
 if TYPE_CHECKING:
-    from .result import answer
     from .catalog import load_gpu, load_model, load_plan, load_stack, load_trace
+    from .result import answer
     from .scenario import Scenario, run
 
 

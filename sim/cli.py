@@ -141,16 +141,19 @@ def _scenario(options: argparse.Namespace) -> Scenario:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from .result import answer, document
     from .files import to_json, write_text
+    from .result import answer, document
 
     result = answer(_scenario(options))
+    if options.json == "-":
+        print(to_json(document(result)))
+        return OK
     if options.json is not None:
-        text = to_json(document(result))
-        if options.json == "-":
-            print(text)
-            return OK
-        write_text(options.json, text + "\n")
+        from pathlib import Path
+
+        from .timeline_files import put_beside
+
+        write_text(options.json, to_json(put_beside(document(result), Path(options.json))) + "\n")
     from .show import table
 
     print(table(result))

@@ -115,7 +115,8 @@ class Model:
         cross-attention's keys and values, which no decoded row reads."""
         once = (self.prelude + self.coda) * self.layer_bytes
         unique = self.prelude + self.group_layers + self.coda
-        cross = unique * self.weight_bytes(2 * self.kv_heads * self.head_dim, self.d_model) if self.cross_attention else 0
+        keys_values = self.weight_bytes(2 * self.kv_heads * self.head_dim, self.d_model)
+        cross = unique * keys_values if self.cross_attention else 0
         return self.group_bytes + once + cross + self.head_bytes * (1 if self.tied else 2)
 
     @property

@@ -4,35 +4,24 @@
 
 Positions before a sequence's `first` are its prompt. A trace holds what was predicted from the committed text only; a
 live run also makes predictions from wrong text, and throws them away.
-Files are read and written by trace_files.py, figures are made by trace_statistics.py; this module is the door to both.
+Files are read and written by trace_jsonl.py and trace_parquet.py, figures are made by trace_statistics.py; this module
+is the door to them.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from . import trace_jsonl, trace_parquet
 from .files import write_bytes
-from .trace_files import (
-    ENDS,
-    LIMIT_BYTES,
-    SCHEMA,
-    WHOLE,
-    Opening,
-    Tokens,
-    Told,
-    TraceError,
-    digest,
-    jsonl,
-    near,
-    parquet,
-    read,
-    read_header,
-)
+from .trace_files import ENDS, LIMIT_BYTES, SCHEMA, WHOLE, Opening, Tokens, Told, TraceError, digest, near, one_line
 from .trace_statistics import draws, loops, settle, summary
 
 __all__ = [
@@ -43,6 +32,7 @@ __all__ = [
 
 Flips = list[float] | tuple[float, ...]
 
+_FORMS = {".jsonl": trace_jsonl, ".parquet": trace_parquet}
 _SYNTHETIC = ("flips", "count", "sequences", "first", "seed", "vocabulary")
 
 
@@ -124,8 +114,9 @@ def load(path: str | Path, limit_bytes: int = LIMIT_BYTES) -> Trace:
 
 
 def _load(path: Path, limit_bytes: int) -> tuple[Trace, bool]:
-    head, told, sealed = read(path, limit_bytes)
-    sequences = tuple(Sequence(o.id, o.first, o.count, o.end, o.source_tokens, tokens) for o, tokens in told)
+    with _form(path, limit_bytes) as form:
+        head, told, sealed = form.read(path, limit_bytes)
+    sequences = tuple(Sequence(o.sequence, o.first, o.count, o.end, o.source_tokens, tokens) for o, tokens in told)
     return Trace(path.stem, head["model"], head["repetitions"], head["source"], sequences), sealed
 
 
@@ -148,26 +139,43 @@ def _span(values: list[int]) -> dict[str, int]:
 
 def header(path: str | Path) -> dict[str, Any]:
     """The header of a .jsonl or .parquet file, without reading the rest: schema, model, repetitions, source."""
-    return read_header(Path(path))
+    with _form(Path(path), LIMIT_BYTES) as form:
+        head: dict[str, Any] = form.read_header(Path(path))
+    return head
+
+
+@contextmanager
+def _form(path: Path, limit_bytes: int) -> Iterator[Any]:
+    """The module that reads the path's suffix; what the system refuses while it reads is a TraceError."""
+    if path.suffix not in _FORMS:
+        raise TraceError(f"{path}: suffix {path.suffix!r}: a trace is a .jsonl or a .parquet file")
+    try:
+        if not path.is_file():
+            raise TraceError(f"{path}: no such file")
+        size = path.stat().st_size
+        if size > limit_bytes:
+            raise TraceError(f"{path}: {size} bytes, more than the limit of {limit_bytes}")
+        yield _FORMS[path.suffix]
+    except (OSError, ValueError) as error:
+        raise TraceError(f"{path}: cannot be read: {one_line(error)}") from error
 
 
 def write(trace: Trace, path: str | Path) -> None:
     """Write the form of the path's suffix; the file appears whole or not at all. InputError where that fails."""
-    writers = {".jsonl": write_jsonl, ".parquet": write_parquet}
     suffix = Path(path).suffix
-    if suffix not in writers:
+    if suffix not in _FORMS:
         raise TraceError(f"{path}: suffix {suffix!r}: a trace is a .jsonl or a .parquet file")
-    writers[suffix](trace, path)
+    write_bytes(path, _FORMS[suffix].written(trace.head, trace.told))
 
 
 def write_jsonl(trace: Trace, path: str | Path) -> None:
     """Write JSON lines with their checksum."""
-    write_bytes(path, jsonl(trace.head, trace.told))
+    write_bytes(path, trace_jsonl.written(trace.head, trace.told))
 
 
 def write_parquet(trace: Trace, path: str | Path) -> None:
     """Write Parquet."""
-    write_bytes(path, parquet(trace.head, trace.told))
+    write_bytes(path, trace_parquet.written(trace.head, trace.told))
 
 
 def statistics(trace: Trace, seed: int = 0) -> dict[str, Any]:

@@ -20,13 +20,26 @@ from typing import Any
 
 import numpy as np
 
-from .trace_files import DECODER, Content, Opening, Told, Tokens, TraceError, digest, heading, one_line, opening, plainly, unwritable
+from .trace_files import (
+    DECODER,
+    Content,
+    Opening,
+    Tokens,
+    Told,
+    TraceError,
+    digest,
+    heading,
+    one_line,
+    opening,
+    unwritable,
+)
 
 _ROW_GROUP = 64 * 1024
 _COLUMNS = ("sequence", "position", "exit_tokens")
 
 
 def read_header(path: Path) -> dict[str, Any]:
+    """The header in the file's metadata, checked."""
     with _parquet(path) as file:
         return _manifest(path, file.schema_arrow.metadata or {})[0]
 
@@ -35,8 +48,8 @@ def read_header(path: Path) -> dict[str, Any]:
 def _parquet(path: Path) -> Iterator[Any]:
     """The open ParquetFile; whatever goes wrong in it is a TraceError."""
     try:
-        import pyarrow as pa  # type: ignore[import-untyped]
-        import pyarrow.parquet as pq  # type: ignore[import-untyped]
+        import pyarrow as pa
+        import pyarrow.parquet as pq
     except ImportError:
         raise TraceError(f"{path}: Parquet needs pyarrow; JSON lines need nothing") from None
     try:
@@ -47,6 +60,7 @@ def _parquet(path: Path) -> Iterator[Any]:
 
 
 def read(path: Path, limit_bytes: int) -> Content:
+    """The whole file, checked. TraceError, before anything is unpacked, where it would exceed `limit_bytes`."""
     with _parquet(path) as file:
         head, openings, said = _manifest(path, file.schema_arrow.metadata or {})
         repetitions, rows = head["repetitions"], sum(o.count for o in openings)
@@ -79,7 +93,7 @@ def _cut(path: Path, openings: list[Opening], repetitions: int, columns: list[To
     """The columns cut into sequences, compared with the manifest."""
     sequence, position, flat = columns
     tokens = flat.reshape(-1, repetitions)
-    numbers = np.repeat([o.id for o in openings], [o.count for o in openings])
+    numbers = np.repeat([o.sequence for o in openings], [o.count for o in openings])
     places = np.concatenate([np.arange(o.first, o.first + o.count) for o in openings])
     if not np.array_equal(sequence, numbers) or not np.array_equal(position, places):
         raise TraceError(f"{path}: position: rows are not first .. first+count-1 of each sequence in turn")
@@ -126,17 +140,17 @@ def written(head: dict[str, Any], told: Told) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    openings = [opening for opening, _ in told]
+    openings = [opened for opened, _ in told]
     parts = {
         "header": json.dumps(heading(head, unwritable), allow_nan=False).encode(),
-        "sequences": json.dumps([plainly(o) for o in openings]).encode(),
+        "sequences": json.dumps([o.line for o in openings]).encode(),
         "digest": digest(head["repetitions"], told).encode(),
     }
     metadata = {f"speedsim.{key}".encode(): value for key, value in parts.items()}
     metadata[b"speedsim.sha256"] = _manifest_seal(*parts.values())
     schema = _schema(head["repetitions"], metadata)
     flat = np.concatenate([tokens.ravel() for _, tokens in told])
-    sequence = np.repeat([o.id for o in openings], [o.count for o in openings]).astype(np.int32)
+    sequence = np.repeat([o.sequence for o in openings], [o.count for o in openings]).astype(np.int32)
     position = np.concatenate([np.arange(o.first, o.first + o.count, dtype=np.int32) for o in openings])
     exits = pa.FixedSizeListArray.from_arrays(pa.array(flat), type=schema.field("exit_tokens").type)
     table = pa.Table.from_arrays([pa.array(sequence), pa.array(position), exits], schema=schema)

@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from speedsim.files import to_json, whole_file, write_text
 from speedsim.trace import Sequence, Trace, loops, statistics, write_parquet
 from speedsim.units import InputError
 
@@ -129,12 +130,8 @@ def export_weights(decoder: Decoder, path: Path) -> None:
     if size > LARGEST_WEIGHTS:
         raise InputError(f"{path}: {size} bytes of weights, more than {LARGEST_WEIGHTS}")
     shape = {field: getattr(decoder.shape, field) for field in Shape.__slots__}
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as stream:
+    with whole_file(path) as stream:
         np.savez(stream, shape=np.frombuffer(json.dumps(shape).encode(), dtype=np.uint8), **arrays)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(partial, path)
 
 
 def load_weights(path: Path) -> Decoder:
@@ -262,7 +259,7 @@ def make(given: argparse.Namespace) -> dict[str, Any]:
     }
     card = judged(trace, scores, decoder.shape) | made
     write_parquet(trace, out.with_name(out.name + ".parquet"))
-    out.with_name(out.name + ".card.json").write_text(json.dumps(card, indent=1, allow_nan=False) + "\n")
+    write_text(out.with_name(out.name + ".card.json"), to_json(card) + "\n")
     return card
 
 

@@ -13,7 +13,8 @@ SYNTH = ["--synth", "flips=0.15+0.06+0.03+0.02+0.01,count=60,sequences=3"]
 FIGURES = {
     "passes", "launch_units", "committed_tokens", "row_passes", "useful_row_passes", "idle_row_passes",
     "padded_row_passes", "head_reads", "squashed_tokens", "rows_per_pass", "total_us", "time_per_token_us", "gap_us",
-    "tokens_per_s", "time_by_bound_us", "bytes_per_token", "kernels_per_token", "l2_hit_fraction", "mbu", "mfu", "memory",
+    "tokens_per_s", "time_by_bound_us", "bytes_per_token", "kernels_per_token", "l2_hit_fraction", "mbu", "mfu",
+    "memory",
 }
 
 
@@ -77,7 +78,7 @@ def test_rivals_run_under_the_same_control(capsys):
 
 def test_a_cap_of_one_gains_nothing(capsys):
     doc = answer(capsys, *SYNTH, "--max-in-flight", "1")
-    assert list(doc["schedules"])[0] == "speed:max_in_flight=1"
+    assert next(iter(doc["schedules"])) == "speed:max_in_flight=1"
     assert doc["gain"]["speedup"] == 1.0
 
 

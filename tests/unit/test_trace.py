@@ -146,10 +146,10 @@ MISTAKES = {
     "NaN": ("[1, 2,", "[1, NaN,", "4:37: NaN: is no number"),
     "positions do not rise": ('"position": 65', '"position": 64', "4:2: position: 64 where position 65 is next"),
     "position is no number": ('"position": 65', '"position": "65"', '4:2: position: "65" where position 65 is next'),
-    "fewer positions": ('"count": 2', '"count": 3', "5:2: sequence: only 2 of the 3 positions of sequence 0"),
-    "more positions": ('"count": 2', '"count": 1', "4:2: position: sequence 0 has its count of 1 positions already"),
+    "fewer positions": ('"count": 2', '"count": 3', "5:1: count: 2 of the 3 positions of sequence 0"),
+    "more positions": ('"count": 2', '"count": 1', "4:2: position: sequence 0 has its 1 positions already"),
     "cut short": ('{"position": 3, "exit_tokens": [8, 8, 8, 8, 8, 8]}\n', "",
-        "5:1: sequence: only 0 of the 1 positions of sequence 7: the file is cut short"),
+        "5:1: count: 0 of the 1 positions of sequence 7: the file is cut short"),
     "count below 1": ('"count": 2', '"count": 0', "2:30: count: 0 is no whole number from 1"),
     "past 32 bits": ('"first": 64', '"first": 2147483647',
         "2:38: count: positions 2147483647 .. 2147483648 do not fit 32 bits"),
@@ -343,7 +343,7 @@ def test_a_write_that_fails_leaves_the_old_file(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(InputError, match="cannot be written .No space left on device"):
+    with pytest.raises(InputError, match=r"cannot be written .No space left on device"):
         write(trace.synthetic((0.9,), 2, 4), path)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == [name]
