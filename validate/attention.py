@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 
 class Lanes(NamedTuple):
@@ -42,7 +42,7 @@ def gather(query: Tensor, kv: Tensor, lanes: Lanes) -> Tensor:
     values = flat.index_select(0, lanes.key + lanes.to_value).transpose(1, 2)
     spot = torch.arange(lanes.window, device=query.device)
     mask = (spot <= lanes.position.unsqueeze(-1))[:, None, None]
-    mixed = F.scaled_dot_product_attention(query.unsqueeze(2), keys, values, attn_mask=mask,
+    mixed = functional.scaled_dot_product_attention(query.unsqueeze(2), keys, values, attn_mask=mask,
                                            enable_gqa=query.shape[1] != kv.shape[4])
     return mixed.squeeze(2)
 

@@ -24,7 +24,7 @@ from speedsim.trace import Sequence
 from torch import Tensor
 
 from .execution_log import Ran, Sweep
-from .refusal import Refusal
+from .refusal import RefusedError
 from .stage import Rows, Stage
 from .units import WINDOW_BLOCK, capture
 
@@ -85,7 +85,7 @@ class DeviceLoop:
         self._capture = launch == "graph" and stage.device.type == "cuda"
         self.slots = schedule.slots(g)
         if self.slots > stage.seats:
-            raise Refusal(f"{self.slots} slots: this machine has {stage.seats} seats")
+            raise RefusedError(f"{self.slots} slots: this machine has {stage.seats} seats")
         device = stage.device
         self._state = self._tensors(schedule.start(Text(0, 0, None, g), 0, NO_TOKEN, NO_TOKEN))
         self._tick = torch.zeros(1, dtype=torch.int64, device=device)
@@ -187,14 +187,14 @@ class DeviceLoop:
                 if not self._alive[len(ends) - 1 - AHEAD]:
                     torch.cuda.synchronize()
                     return [int(begin.elapsed_time(e) * 1e9) for e in ends]
-        raise Refusal(f"the text has not ended after {len(ends)} steps")
+        raise RefusedError(f"the text has not ended after {len(ends)} steps")
 
     def _drive_here(self) -> list[int]:
         """The same on a processor, where a step has ended when its call returns."""
         begin, ends = time.perf_counter_ns(), []
         while bool(self._state.live[0]):
             if len(ends) >= len(self._alive):
-                raise Refusal(f"the text has not ended after {len(ends)} steps")
+                raise RefusedError(f"the text has not ended after {len(ends)} steps")
             self._body()
             ends.append((time.perf_counter_ns() - begin) * 1000)
         return ends

@@ -14,7 +14,7 @@ import numpy as np
 from speedsim import trace
 from speedsim.program import Pass, Row
 
-from .refusal import Refusal
+from .refusal import RefusedError
 
 
 class Ran(NamedTuple):
@@ -104,16 +104,16 @@ class LogOracle:
         """Compare the pass with the log's, row by row, and learn what it said."""
         number, self._next = self._next, self._next + 1
         if number >= len(self._log.sweeps):
-            raise Refusal(f"pass {number} was issued, and the log ends before it")
+            raise RefusedError(f"pass {number} was issued, and the log ends before it")
         ran = self._log.sweeps[number]
         wanted = [(r.sequence, r.position, r.depth) for r in item.rows]
         if ran.repetitions != item.repetitions or [row[:3] for row in ran.rows] != wanted:
-            raise Refusal(f"pass {number}: the program issues {wanted}, the log has {[row[:3] for row in ran.rows]} "
+            raise RefusedError(f"pass {number}: the program issues {wanted}, the log has {[row[:3] for row in ran.rows]} "
                           "(sequence, position, depth)")
         for row, logged in zip(item.rows, ran.rows, strict=True):
             if row.token in item.exits:
                 if logged.prediction is None:
-                    raise Refusal(f"pass {number}: the log does not say what position {row.position} predicted")
+                    raise RefusedError(f"pass {number}: the log does not say what position {row.position} predicted")
                 self.heard[row.token, row.depth + item.repetitions] = logged.prediction
 
     def ended(self, passes: frozenset[int]) -> None:
@@ -122,7 +122,7 @@ class LogOracle:
     def finish(self) -> None:
         """Refuse a run that stopped before its log."""
         if self._next != len(self._log.sweeps):
-            raise Refusal(f"the program stops after {self._next} passes, the log has {len(self._log.sweeps)}")
+            raise RefusedError(f"the program stops after {self._next} passes, the log has {len(self._log.sweeps)}")
 
     def guess(self, row: Row, exit: int) -> int:
         """The logged prediction."""
@@ -147,7 +147,7 @@ def recorded(log: ExecutionLog, committed: Iterable[tuple[int, int, int]]) -> li
     for sequence, position, token in committed:
         exits = [log.heard.get((token, exit)) for exit in range(1, log.repetitions + 1)]
         if None in exits:
-            raise Refusal(f"position {position} of sequence {sequence}: exit {exits.index(None) + 1} was not read; "
+            raise RefusedError(f"position {position} of sequence {sequence}: exit {exits.index(None) + 1} was not read; "
                           "a trace needs every exit")
         lines.setdefault(sequence, []).append((position, [e for e in exits if e is not None]))
     return [_sequence(number, rows, log.eos) for number, rows in lines.items()]

@@ -24,7 +24,7 @@ from .account import Account
 from .attention import backend
 from .device_control import DeviceForm, DeviceLoop, DeviceRun
 from .execution_log import ExecutionLog, LiveOracle, LogOracle
-from .refusal import Refusal
+from .refusal import RefusedError
 from .stage import Stage
 from .torch_machine import Prompts, TorchMachine
 from .units import Units
@@ -48,9 +48,9 @@ class Player:
                  widths: tuple[int, ...] | None = None, batch: int = 1, attention: str = "auto", step: str = "plain",
                  notes: Sequence[str] = ()) -> None:
         if control not in ("host", "device"):
-            raise Refusal(f"control {control!r}: this machine plays host and device")
+            raise RefusedError(f"control {control!r}: this machine plays host and device")
         if control == "device" and batch != 1:
-            raise Refusal(f"batch {batch}: device control is measured with one sequence at a time")
+            raise RefusedError(f"batch {batch}: device control is measured with one sequence at a time")
         g = decoder.shape.repetitions
         most_rows = max(64, batch * g, *(widths or ()))
         chosen = backend(attention, str(decoder.embed.weight.device))[1]
@@ -74,7 +74,7 @@ class Player:
         """Decode live; `prompts` hold positions 0 .. first of each text, `eos` ends a text."""
         for text in texts:
             if len(prompts[text.sequence]) != text.first + 1:
-                raise Refusal(f"sequence {text.sequence}: its first row stands at position {text.first}, "
+                raise RefusedError(f"sequence {text.sequence}: its first row stands at position {text.first}, "
                               f"its prompt has {len(prompts[text.sequence])} tokens")
         log = ExecutionLog(self.stage.decoder.shape.repetitions) if log is None else log
         log.eos = eos
@@ -88,7 +88,7 @@ class Player:
         """Decode with the device's decisions, then check them and keep the account."""
         g = self.stage.decoder.shape.repetitions
         if schedule.slots(g) is None or not hasattr(schedule, "step"):
-            raise Refusal(f"{schedule}: it has no device form")
+            raise RefusedError(f"{schedule}: it has no device form")
         log = ExecutionLog(g) if log is None else log
         log.eos = eos
         loop = self._loop(schedule, facts is not None)

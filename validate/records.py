@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from .refusal import Refusal
+from .refusal import RefusedError
 
 SCHEMA = "speedsim-measured/1"
 REQUIRED = ("card", "name", "device", "driver", "clocks", "processor", "virtualisation", "versions", "commit", "began")
@@ -91,11 +91,11 @@ class Table:
 
     def _learn(self, environment: Mapping[str, Any], content: bytes) -> None:
         if environment["card"] != self._card:
-            raise Refusal(f"{self.path}: begun on card {environment['card']} ({environment['name']}), "
+            raise RefusedError(f"{self.path}: begun on card {environment['card']} ({environment['name']}), "
                           f"this is card {self._card}: measure into another folder")
         rows = list(csv.reader(io.StringIO(content.decode())))
         if tuple(rows[1]) != self._columns:
-            raise Refusal(f"{self.path}: has columns {', '.join(rows[1])}; this version writes {', '.join(self._columns)}")
+            raise RefusedError(f"{self.path}: has columns {', '.join(rows[1])}; this version writes {', '.join(self._columns)}")
         self.done = {tuple(row[: len(self._keys)]) for row in rows[2:] if row and not row[0].startswith("#")}
         self.rows = len(self.done)
 
@@ -125,6 +125,23 @@ class Table:
         return self.path
 
 
+def reopen(path: Path, remark: str) -> None:
+    """Take the rows whose remark begins so out of a file, to be measured again."""
+    partial = path.with_name(f"{path.name}.partial")
+    if path.exists():
+        read(path)
+        os.replace(path, partial)
+    if not partial.exists():
+        return
+    lines = partial.read_text().splitlines(keepends=True)
+    if len(lines) < 2:
+        return
+    place = next(csv.reader([lines[1]])).index("remark")
+    kept = [line for line in lines[2:]
+            if not line.startswith("# ") and not "".join(next(csv.reader([line]))[place:place + 1]).startswith(remark)]
+    partial.write_text("".join(lines[:2] + kept))
+
+
 def _parse(path: Path, content: bytes) -> tuple[dict[str, Any], list[str]]:
     """(header, the other lines) of a file or of the beginning of one."""
     try:
@@ -133,34 +150,34 @@ def _parse(path: Path, content: bytes) -> tuple[dict[str, Any], list[str]]:
         if header["schema"] != SCHEMA:
             raise KeyError("schema")
     except (ValueError, IndexError, KeyError, TypeError):
-        raise Refusal(f"{path}: its first line is no {SCHEMA} header") from None
+        raise RefusedError(f"{path}: its first line is no {SCHEMA} header") from None
     environment = header.get("environment")
     missing = [key for key in REQUIRED if not isinstance(environment, dict) or key not in environment]
     if missing:
-        raise Refusal(f"{path}: its environment does not say {', '.join(missing)}")
+        raise RefusedError(f"{path}: its environment does not say {', '.join(missing)}")
     return header, lines[1:]
 
 
 def read(path: Path) -> Measured:
     """A whole measurement file; refused where anything is wrong with it."""
     if not path.is_file():
-        raise Refusal(f"{path}: no such file")
+        raise RefusedError(f"{path}: no such file")
     content = path.read_bytes()
     header, lines = _parse(path, content)
     try:
         end = json.loads(lines[-1].removeprefix("# "))
         rows, seal = end["rows"], end["sha256"]
     except (ValueError, IndexError, KeyError, TypeError):
-        raise Refusal(f"{path}: truncated: its last line is no seal") from None
+        raise RefusedError(f"{path}: truncated: its last line is no seal") from None
     body = content[: content.rstrip(b"\n").rfind(b"\n") + 1]
     if hashlib.sha256(body).hexdigest() != seal:
-        raise Refusal(f"{path}: damaged: its bytes are not those that were sealed")
+        raise RefusedError(f"{path}: damaged: its bytes are not those that were sealed")
     table = pd.read_csv(io.StringIO("\n".join(lines[:-1]) + "\n"), dtype={"card": str})
     if len(table) != rows:
-        raise Refusal(f"{path}: {len(table)} rows, sealed with {rows}")
+        raise RefusedError(f"{path}: {len(table)} rows, sealed with {rows}")
     cards = set(table["card"]) | {header["environment"]["card"]}
     if len(cards) > 1:
-        raise Refusal(f"{path}: mixed from {len(cards)} cards: {', '.join(sorted(cards))}")
+        raise RefusedError(f"{path}: mixed from {len(cards)} cards: {', '.join(sorted(cards))}")
     return Measured(header["name"], header["what"], tuple(header["keys"]), header["environment"],
                     table.drop(columns="card"))
 
@@ -169,9 +186,9 @@ def read_folder(folder: Path) -> dict[str, Measured]:
     """The whole measurement files of a folder, all of one card."""
     found = {path.stem: read(path) for path in sorted(folder.glob("*.csv"))}
     if not found:
-        raise Refusal(f"{folder}: no measurement file")
+        raise RefusedError(f"{folder}: no measurement file")
     cards = {m.environment["card"]: name for name, m in found.items()}
     if len(cards) > 1:
-        raise Refusal(f"{folder}: mixed from {len(cards)} cards: "
+        raise RefusedError(f"{folder}: mixed from {len(cards)} cards: "
                       + ", ".join(f"{name} from {card}" for card, name in sorted(cards.items())))
     return found

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from speedsim.units import InputError, NotCoveredError
 
-class Refusal(Exception):
+
+class RefusedError(InputError):
     """An input, a file or a run that is refused; the message is one line."""
 
 
-class NotMeasured(Exception):
+class NotMeasuredError(NotCoveredError):
     """Something this machine cannot measure; the message is the reason that goes into the table."""

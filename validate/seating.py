@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from speedsim.program import Pass, Row
 
-from .refusal import Refusal
+from .refusal import RefusedError
 
 
 class Seated(NamedTuple):
@@ -50,7 +50,7 @@ class Seating:
         for row in item.rows:
             if row.sequence not in self._place:
                 if not self._free_places:
-                    raise Refusal(f"sequence {row.sequence}: more sequences are live than the machine has places")
+                    raise RefusedError(f"sequence {row.sequence}: more sequences are live than the machine has places")
                 self._place[row.sequence] = self._free_places.pop()
                 enters(row.sequence, self._place[row.sequence])
             if row.token not in self._seat:
@@ -58,13 +58,13 @@ class Seating:
 
     def _sit(self, row: Row) -> None:
         if row.depth:
-            raise Refusal(f"token {row.token} enters at depth {row.depth}; tokens enter at depth 0")
+            raise RefusedError(f"token {row.token} enters at depth {row.depth}; tokens enter at depth 0")
         spot = (row.sequence, row.position)
         if spot in self._standing:
-            raise Refusal(f"position {row.position} of sequence {row.sequence} is in flight twice; "
+            raise RefusedError(f"position {row.position} of sequence {row.sequence} is in flight twice; "
                           "keys and values are kept once a position")
         if not self._free_seats:
-            raise Refusal(f"token {row.token}: more tokens are in flight than the machine has seats")
+            raise RefusedError(f"token {row.token}: more tokens are in flight than the machine has seats")
         self._seat[row.token] = self._free_seats.pop()
         self._sequence[row.token] = row.sequence
         self._standing[spot] = row.token
@@ -95,7 +95,7 @@ class Seating:
             return self._prompt_word + self._place[row.sequence]
         token, exit = row.source or (row.parent, self._repetitions)
         if token not in self._seat:
-            raise Refusal(f"token {row.token} reads a prediction of token {token}, which has left its seat")
+            raise RefusedError(f"token {row.token} reads a prediction of token {token}, which has left its seat")
         return self._seat[token] * self._repetitions + exit - 1
 
     def commit(self, token: int) -> None:

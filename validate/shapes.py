@@ -17,7 +17,7 @@ import torch
 from speedsim.model import Dtypes, Model
 from speedsim.workloads.decoder import Decoder, Shape
 
-from .refusal import Refusal
+from .refusal import RefusedError
 
 FOLDER = Path(__file__).parent / "models"
 TORCH_DTYPE = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -32,15 +32,16 @@ def load(name: str) -> Model:
     """The shape `name`, or the one in a JSON file."""
     path = Path(name) if name.endswith(".json") else FOLDER / f"{name.replace('-', '_').replace('.', '_')}.json"
     if not path.is_file():
-        raise Refusal(f"{path}: no such model; there are {', '.join(names())}")
+        raise RefusedError(f"{path}: no such model; there are {', '.join(names())}")
     try:
         return of_fields(json.loads(path.read_text()))
     except (ValueError, TypeError) as error:
-        raise Refusal(f"{path}: {error}") from error
+        raise RefusedError(f"{path}: {error}") from error
 
 
 def of_fields(values: Mapping[str, Any]) -> Model:
-    """A model from its resolved fields."""
+    """A model from its resolved fields, each plain or as `{"value": ..., "kind": ..., "source": ...}`."""
+    values = {key: v["value"] if isinstance(v, dict) and "value" in v else v for key, v in values.items()}
     known = {field.name for field in fields(Model)}
     unknown = sorted(set(values) - known)
     if unknown:
@@ -66,7 +67,7 @@ def decoder_shape(model: Model) -> tuple[Shape, list[str]]:
     if model.cross_attention:
         notes.append(f"{model.name}: timed without cross-attention")
     if not model.gated:
-        raise Refusal(f"{model.name}: the reference decoder has a gated feed-forward part, this model has none")
+        raise RefusedError(f"{model.name}: the reference decoder has a gated feed-forward part, this model has none")
     taken = {field.name: getattr(model, field.name) for field in fields(Shape)}
     return Shape(**taken), notes
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import torch
 from speedsim.workloads.decoder import Attend, Decoder, rotary
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 from .attention import Backend, Lanes, gather
 
@@ -133,7 +133,7 @@ class Stage:
             self.kv[instance, 0, place, start:stop] = key
             self.kv[instance, 1, place, start:stop] = value
             past = self.kv[instance, :, place : place + 1, :stop].transpose(2, 3)
-            mixed = F.scaled_dot_product_attention(query.transpose(0, 1).unsqueeze(0), past[0], past[1], attn_mask=mask,
+            mixed = functional.scaled_dot_product_attention(query.transpose(0, 1).unsqueeze(0), past[0], past[1], attn_mask=mask,
                                                    enable_gqa=shape.q_heads != shape.kv_heads)
             return mixed.squeeze(0).transpose(0, 1)
 

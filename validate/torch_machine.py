@@ -18,7 +18,7 @@ from speedsim.timeline import Timeline
 
 from .account import Account, Clock
 from .execution_log import ExecutionLog
-from .refusal import Refusal
+from .refusal import RefusedError
 from .seating import Seating
 from .units import Units
 
@@ -76,16 +76,16 @@ class TorchMachine:
             self._account.retire(command.sequence)
             self._seating.retire(command.sequence)
         else:
-            raise Refusal(f"this machine does not play {type(command).__name__}")
+            raise RefusedError(f"this machine does not play {type(command).__name__}")
         return NOTHING
 
     def _issue(self, item: Pass) -> None:
         """Seat the pass's rows and keep it for the unit's launch."""
         if item.model != "target" or item.device or item.stream or item.after:
-            raise Refusal(f"pass {item.id}: this machine runs one model on one stream of one device")
+            raise RefusedError(f"pass {item.id}: this machine runs one model on one stream of one device")
         highest = max(row.position for row in item.rows)
         if highest >= self._stage.max_len:
-            raise Refusal(f"position {highest} lies beyond the {self._stage.max_len} positions of this machine")
+            raise RefusedError(f"position {highest} lies beyond the {self._stage.max_len} positions of this machine")
         self._seating.admit(item, self._enter)
         self._account.entered(item, self._clock.now())
         self._unit.append(item)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-from .refusal import Refusal
+from .refusal import RefusedError
 from .seating import Seated
 from .stage import Rows, Stage
 
@@ -35,9 +35,9 @@ class Units:
     def __init__(self, stage: Stage, launch: str = "graph", widths: tuple[int, ...] | None = None,
                  most_rows: int = 64, most_passes: int = 64) -> None:
         if launch not in ("eager", "graph"):
-            raise Refusal(f"launch {launch!r}: this machine plays eager and graph")
+            raise RefusedError(f"launch {launch!r}: this machine plays eager and graph")
         if most_rows < max(widths or (1,)):
-            raise Refusal(f"most_rows={most_rows} is below the widest captured width {max(widths or (1,))}")
+            raise RefusedError(f"most_rows={most_rows} is below the widest captured width {max(widths or (1,))}")
         self.stage, self.widths = stage, widths
         cuda = stage.device.type == "cuda"
         self.launch = launch if cuda else "eager"
@@ -60,30 +60,30 @@ class Units:
 
     def run(self, unit: list[Seated], repetitions: list[int]) -> list[int]:
         """Launch a unit; returns the widths that its passes ran with. The device may still be busy."""
+        launch, signatures = self.prepare(unit, repetitions)
+        launch()
+        heads = sum(s.heads for s in signatures)
+        if heads:
+            self._answers_host[:heads].copy_(self._answers[:heads], non_blocking=True)
+        return [s.rows for s in signatures]
+
+    def prepare(self, unit: list[Seated], repetitions: list[int]) -> tuple[Callable[[], object], tuple[Signature, ...]]:
+        """Upload a unit's indices; the call that launches it (as often as one likes), and its passes' shapes."""
         most_passes, _, most_rows = self._feed_host.shape
         if len(unit) > most_passes or max(len(p.seat) for p in unit) > most_rows:
-            raise Refusal(f"a unit of {len(unit)} passes, {max(len(p.seat) for p in unit)} rows wide: this machine was "
+            raise RefusedError(f"a unit of {len(unit)} passes, {max(len(p.seat) for p in unit)} rows wide: this machine was "
                           f"built for {most_passes} passes of {most_rows} rows")
-        key = (
-            tuple([Signature(self.width(len(p.seat)), self.width(len(p.read)), k)
-                   for p, k in zip(unit, repetitions, strict=True)]),
-            self._window(max(max(p.position) for p in unit)),
-        )
-        beyond = self.widths is not None and max(s.rows for s in key[0]) > self.widths[-1]
+        signatures = tuple([Signature(self.width(len(p.seat)), self.width(len(p.read)), k)
+                            for p, k in zip(unit, repetitions, strict=True)])
+        key = signatures, self._window(max(max(p.position) for p in unit))
+        beyond = self.widths is not None and max(s.rows for s in signatures) > self.widths[-1]
         graph = None
         if self.launch == "graph" and not beyond:
             graph = self._graphs.get(key) or self._capture(key)
-        for index, (seated, signature) in enumerate(zip(unit, key[0], strict=True)):
+        for index, (seated, signature) in enumerate(zip(unit, signatures, strict=True)):
             self._write(index, seated, signature)
         self._feed[: len(unit)].copy_(self._feed_host[: len(unit)], non_blocking=True)
-        if graph is None:
-            self._passes(key)
-        else:
-            graph.replay()
-        heads = sum(s.heads for s in key[0])
-        if heads:
-            self._answers_host[:heads].copy_(self._answers[:heads], non_blocking=True)
-        return [s.rows for s in key[0]]
+        return (graph.replay if graph is not None else lambda: self._passes(key)), signatures
 
     def answers(self, unit: list[Seated]) -> list[list[int]]:
         """Wait for the device; what each pass's heads said."""
@@ -141,9 +141,10 @@ class Units:
         return graph
 
 
-def capture(work: Callable[[], object], pool: tuple[int, int] | None = None) -> torch.cuda.CUDAGraph:
+def capture(work: Callable[[], object], pool: tuple[int, int] | None = None,
+            stream: torch.cuda.Stream | None = None) -> torch.cuda.CUDAGraph:
     """A CUDA graph of `work()`, after three eager runs on the capturing stream (Triton and cuBLAS set up there)."""
-    stream = torch.cuda.Stream()
+    stream = torch.cuda.Stream() if stream is None else stream
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         for _ in range(3):
@@ -151,7 +152,7 @@ def capture(work: Callable[[], object], pool: tuple[int, int] | None = None) -> 
     torch.cuda.current_stream().wait_stream(stream)
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, pool=pool):
+    with torch.cuda.graph(graph, pool=pool, stream=stream):
         work()
     torch.cuda.synchronize()
     return graph

@@ -17,7 +17,7 @@ from speedsim.schedules.speed import Speed  # noqa: E402
 from speedsim.trace import Sequence, settle  # noqa: E402
 from speedsim.validate.execution_log import ExecutionLog, LiveOracle, LogOracle, recorded  # noqa: E402
 from speedsim.validate.play import Player, program_of  # noqa: E402
-from speedsim.validate.refusal import Refusal  # noqa: E402
+from speedsim.validate.refusal import RefusedError  # noqa: E402
 from speedsim.validate.shapes import random_decoder  # noqa: E402
 from speedsim.validate.torch_machine import TorchMachine  # noqa: E402
 from speedsim.workloads.decoder import Shape, greedy  # noqa: E402
@@ -181,7 +181,7 @@ def test_a_live_run_records_the_trace_that_greedy_makes(restless, lived, control
 
 def test_a_run_that_did_not_read_every_exit_records_no_trace(lived):
     _, line, log = lived(Speed(recheck="final"), "host")
-    with pytest.raises(Refusal, match="exit 2 was not read"):
+    with pytest.raises(RefusedError, match="exit 2 was not read"):
         recorded(log, [c[:3] for c in line.commits])
 
 
@@ -218,21 +218,21 @@ class Forgetful(Speed):
 def test_a_device_form_that_strays_from_its_program_is_refused(restless):
     decoder, prompts, _ = restless
     player = Player(decoder, 64, source=MEASURED, control="device")
-    with pytest.raises(Refusal, match="pass 1: the program issues"):
+    with pytest.raises(RefusedError, match="pass 1: the program issues"):
         player.live(Forgetful(), texts_for(prompts), prompts)
 
 
 def test_a_log_of_another_run_is_refused(restless, lived):
     texts = texts_for(restless[1])
     player, _, log = lived(Speed(), "host")
-    with pytest.raises(Refusal, match="pass 0"):
+    with pytest.raises(RefusedError, match="pass 0"):
         TorchMachine(player.units, MEASURED).play(program_of(Speed(repetitions_per_pass=2), LogOracle(log), texts))
     short = dataclasses.replace(log, sweeps=log.sweeps[:-1])
-    with pytest.raises(Refusal, match="the log ends before it"):
+    with pytest.raises(RefusedError, match="the log ends before it"):
         TorchMachine(player.units, MEASURED).play(program_of(Speed(), LogOracle(short), texts))
 
 
 def test_a_prompt_that_does_not_reach_its_first_row_is_refused(restless):
     decoder, prompts, _ = restless
-    with pytest.raises(Refusal, match="first row stands at position 9, its prompt has 4 tokens"):
+    with pytest.raises(RefusedError, match="first row stands at position 9, its prompt has 4 tokens"):
         Player(decoder, 64, source=MEASURED).live(Speed(), [Text(0, 9, 5, G)], prompts)

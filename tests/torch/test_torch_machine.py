@@ -21,7 +21,7 @@ from speedsim.schedules.speed import Speed  # noqa: E402
 from speedsim.trace import Sequence, synthetic  # noqa: E402
 from speedsim.validate.attention import Lanes, gather  # noqa: E402
 from speedsim.validate.play import Player, program_of, texts_of  # noqa: E402
-from speedsim.validate.refusal import Refusal  # noqa: E402
+from speedsim.validate.refusal import RefusedError  # noqa: E402
 from speedsim.validate.shapes import random_decoder  # noqa: E402
 from speedsim.validate.torch_machine import TorchMachine  # noqa: E402
 from speedsim.workloads.decoder import Shape  # noqa: E402
@@ -206,19 +206,19 @@ def play_passes(player, *passes):
 
 def test_a_position_beyond_the_buffers_is_refused():
     player = Player(tiny(2), 8, source=MEASURED)
-    with pytest.raises(Refusal, match="position 8 lies beyond the 8 positions"):
+    with pytest.raises(RefusedError, match="position 8 lies beyond the 8 positions"):
         play_passes(player, Pass(0, (Row(0, 0, 8, 0, None),), (0,)))
 
 
 def test_two_tokens_of_one_position_are_refused():
     player = Player(tiny(2), 8, source=MEASURED)
-    with pytest.raises(Refusal, match="position 3 of sequence 0 is in flight twice"):
+    with pytest.raises(RefusedError, match="position 3 of sequence 0 is in flight twice"):
         play_passes(player, Pass(0, (Row(0, 0, 3, 0, None), Row(1, 0, 3, 0, None)), (0,)))
 
 
 def test_another_stream_is_refused():
     player = Player(tiny(2), 8, source=MEASURED)
-    with pytest.raises(Refusal, match="one model on one stream"):
+    with pytest.raises(RefusedError, match="one model on one stream"):
         play_passes(player, Pass(0, (Row(0, 0, 3, 0, None),), (0,), stream=1))
 
 
@@ -228,9 +228,9 @@ def test_device_control_of_a_schedule_without_a_device_form_is_refused():
             return None
 
     sequences = synthetic([0.3], 2, 3, 1).sequences
-    with pytest.raises(Refusal, match="no device form"):
+    with pytest.raises(RefusedError, match="no device form"):
         Player(tiny(2), 80, source=MEASURED, control="device").replay(Plain(), sequences)
-    with pytest.raises(Refusal, match="one sequence at a time"):
+    with pytest.raises(RefusedError, match="one sequence at a time"):
         Player(tiny(2), 80, source=MEASURED, control="device", batch=2)
 
 

@@ -1,6 +1,6 @@
 """kernels.cu as a shared library: nvcc builds it once a card, ctypes calls it on torch's current stream.
 
-Whatever is missing (no nvcc, no card, a compiler error) is a NotMeasured with its reason, which goes into the table.
+Whatever is missing (no nvcc, no card, a compiler error) is a NotMeasuredError with its reason, which goes into the table.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..refusal import NotMeasured
+from ..refusal import NotMeasuredError
 
 SOURCE = Path(__file__).with_name("kernels.cu")
 POINTER, SIZE, INT, FLOAT, LONG = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_float, ctypes.c_longlong)
@@ -30,7 +30,7 @@ SIGNATURES = {
     "l2_read": (POINTER, SIZE, INT, INT, INT, INT, POINTER, POINTER),
     "stream_write": (POINTER, SIZE, FLOAT, INT, INT, POINTER),
     "stream_copy": (POINTER, POINTER, SIZE, INT, INT, POINTER),
-    "pointer_chase": (POINTER, ctypes.c_uint, INT, POINTER, POINTER, POINTER),
+    "pointer_chase": (POINTER, INT, POINTER, POINTER, POINTER),
     "clock_spin": (INT, INT, LONG, POINTER, POINTER, POINTER),
     "l2_window": (POINTER, POINTER, SIZE, FLOAT, INT),
     "l2_set_aside": (SIZE,),
@@ -43,7 +43,7 @@ def build(architecture: str, folder: Path) -> Path:
     """The library for an architecture (`90`), built into `folder` unless it is there."""
     nvcc = shutil.which("nvcc") or shutil.which("/usr/local/cuda/bin/nvcc")
     if nvcc is None:
-        raise NotMeasured("nvcc is absent")
+        raise NotMeasuredError("nvcc is absent")
     digest = hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:12]
     library = folder / f"speedsim_bench_sm{architecture}_{digest}.so"
     if not library.exists():
@@ -53,7 +53,7 @@ def build(architecture: str, folder: Path) -> Path:
         done = subprocess.run([*command, str(partial)], capture_output=True, text=True, timeout=180, check=False)
         if done.returncode:
             reason = next((line for line in done.stderr.splitlines() if "error" in line), "no reason given")
-            raise NotMeasured(f"nvcc failed: {reason.strip()[:200]}")
+            raise NotMeasuredError(f"nvcc failed: {reason.strip()[:200]}")
         partial.replace(library)
     return library
 
@@ -77,7 +77,7 @@ class Kernels:
         if name == "l2_set_aside" and code >= 0:
             return code
         if code:
-            raise NotMeasured(f"{name}: CUDA error {abs(code)}")
+            raise NotMeasuredError(f"{name}: CUDA error {abs(code)}")
         return 0
 
     def chain_graph(self, nodes: int, blocks: int, threads: int, dependent: bool, data: Tensor) -> ctypes.c_void_p:
@@ -91,7 +91,7 @@ class Kernels:
 def kernels() -> Kernels:
     """The library for the current card."""
     if not torch.cuda.is_available():
-        raise NotMeasured("no CUDA device")
+        raise NotMeasuredError("no CUDA device")
     major, minor = torch.cuda.get_device_capability()
     folder = Path(tempfile.gettempdir())
     return Kernels(build(f"{major}{minor}", folder))

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ..records import Table
-from ..refusal import NotMeasured
+from ..records import Table, reopen
+from ..refusal import NotMeasuredError, RefusedError
 from .sampling import REPEATS, enough, measure, timer
 from .sampling import VALUES as TIME
 from .watch import Watch
@@ -84,7 +84,7 @@ class Experiment(NamedTuple):
     """Columns it adds to the time's."""
     points: Callable[[Bench], Iterable[Mapping[str, Any]]]
     measure: Callable[[Bench, Mapping[str, Any]], Mapping[str, Any]]
-    """The values of a point; raises NotMeasured with the reason where this machine cannot."""
+    """The values of a point; raises NotMeasuredError with the reason where this machine cannot."""
     seconds: int
     """Expected duration on a data-centre GPU."""
     devices: tuple[str, ...] = ("cuda", "cpu")
@@ -93,6 +93,18 @@ class Experiment(NamedTuple):
     def columns(self) -> tuple[str, ...]:
         """All value columns."""
         return (*self.values, *TIME)
+
+
+FAILED = "failed:"
+"""How the remark of a point begins whose measurement raised an error."""
+
+
+def _still_alive(remark: str) -> None:
+    """A card that has seen an illegal access answers nothing more to this process."""
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError:
+        raise RefusedError(f"the card does not answer this process any more ({remark}): run the same command again") from None
 
 
 class Outcome(NamedTuple):
@@ -106,13 +118,16 @@ class Outcome(NamedTuple):
 
 
 def run(experiments: Sequence[Experiment], folder: Path, bench: Bench, environment: Mapping[str, Any],
-        minutes: float) -> list[Outcome]:
-    """Run experiments in order until they are whole or the time is up; what is on the disk is not measured again."""
+        minutes: float, again: bool = False) -> list[Outcome]:
+    """Run experiments in order until they are whole or the time is up; what is on the disk is not measured again,
+    with `again` but for the points that failed."""
     deadline = time.monotonic() + 60 * minutes
     outcomes = []
     for experiment in experiments:
         if (("cuda" if bench.cuda else "cpu") not in experiment.devices) or time.monotonic() > deadline:
             continue
+        if again:
+            reopen(folder / f"{experiment.name}.csv", FAILED)
         outcomes.append(_run(experiment, folder, bench, environment, deadline))
         bench.kept.clear()
         if bench.cuda:
@@ -131,14 +146,16 @@ def _run(experiment: Experiment, folder: Path, bench: Bench, environment: Mappin
             break
         try:
             found = experiment.measure(bench, point)
-        except NotMeasured as reason:
+        except NotMeasuredError as reason:
             found = {"remark": f"not measured: {reason}"}
             skipped += 1
-        except torch.OutOfMemoryError:
-            found = {"remark": "not measured: out of memory"}
+        except Exception as error:  # one broken point must not cost the card's time; --again tries it anew
+            found = {"remark": f"{FAILED} {type(error).__name__}: {' '.join(str(error).split())[:200]}"}
             skipped += 1
             bench.kept.clear()
         table.add({**point, **found})
+        if bench.cuda and found.get("remark", "").startswith(FAILED):
+            _still_alive(found["remark"])
     if not late:
         table.finish()
     return Outcome(experiment.name, table.rows, table.whole, skipped, time.monotonic() - begin)

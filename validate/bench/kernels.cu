@@ -165,19 +165,19 @@ extern "C" int stream_copy(const void* from, void* to, size_t bytes, int blocks,
 
 // --------------------------------------------------------------------------------------------------- latency, clock
 
-// One thread follows `next` (indices of 4-byte words); cycles of all steps.
-__global__ void chase(const unsigned* next, unsigned start, int steps, unsigned* end, long long* cycles) {
-  unsigned at = start;
+// One thread follows `next` (indices of 4-byte words) from *place on, and leaves *place where it stops, so the next
+// launch goes on around the same circle; cycles of all steps.
+__global__ void chase(const unsigned* next, int steps, unsigned* place, long long* cycles) {
+  unsigned at = *place;
   for (int i = 0; i < 64; ++i) at = __ldcg(next + at);
   const long long begin = clock64();
   for (int i = 0; i < steps; ++i) at = __ldcg(next + at);
   *cycles = clock64() - begin;
-  *end = at;
+  *place = at;
 }
 
-extern "C" int pointer_chase(const unsigned* next, unsigned start, int steps, unsigned* end, long long* cycles,
-                             void* stream) {
-  chase<<<1, 1, 0, (cudaStream_t)stream>>>(next, start, steps, end, cycles);
+extern "C" int pointer_chase(const unsigned* next, int steps, unsigned* place, long long* cycles, void* stream) {
+  chase<<<1, 1, 0, (cudaStream_t)stream>>>(next, steps, place, cycles);
   return (int)cudaGetLastError();
 }
 
