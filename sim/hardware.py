@@ -72,8 +72,8 @@ class Hbm:
     """Physical rate: memory clock times bus width."""
     label_bandwidth_bytes_per_s: float | None = None
     """The rate on the data sheet."""
-    read_bandwidth_bytes_per_s: float | None = None
-    """Best rate measured by reading alone."""
+    read_fraction: float = 1.0
+    """Best rate measured by reading alone, over the physical rate: refresh, turn-arounds and banks take the rest."""
     capacity_bytes: int
     channels: int | None = None
     """Independent channels, pseudo-channels where the kind has them."""
@@ -124,7 +124,7 @@ class Gpu:
     title: str
     """As people call it."""
     generation: str
-    """Architecture: ampere, ada, hopper, blackwell."""
+    """Architecture by which a stack's kernel numbers are looked up: ampere, ada, hopper, blackwell, blackwell_rtx, ..."""
     sm: Sm
     l2: L2
     hbm: Hbm

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .plan import Plan
     from .stack import Stack
 
-TIERS = ("roofline",)
+TIERS = ("roofline", "fluid")
 DEFAULT_TOKENS = 1000
 
 
@@ -134,7 +134,7 @@ def play(resolved: Resolved) -> Timeline:
     setting = Setting(resolved.stack.value, resolved.control, resolved.launch, fixed,
                       schedule.reads(model.repetitions), scenario.batch, source)
     machine = sim_machine(resolved.gpu.value, resolved.stack.value, model, resolved.plan.value, setting,
-                          scenario.record)
+                          scenario.record, scenario.tier)
     return machine.play(program_of(resolved))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 LAUNCHES = ("eager", "stream", "graph")
 
@@ -47,6 +47,38 @@ class HostWork:
     """One call that launches a captured graph."""
 
 
+T = TypeVar("T")
+
+
+def of_generation(numbers: dict[str, T], generation: str) -> T:
+    """The number of a GPU generation, or the one for all others."""
+    return numbers[generation] if generation in numbers else numbers["default"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GemmKernels:
+    """The library's linear layers for few rows. Dictionaries are by GPU generation, `default` for the others."""
+
+    tiles: tuple[int, ...]
+    """Output columns a CTA may take."""
+    tile_rows: int
+    """Rows a CTA takes."""
+    k_step: int
+    """Elements of k that a CTA takes at a time."""
+    stages: int
+    """Steps whose weights a CTA has in flight."""
+    wide_penalty: float
+    """How much longer a step of the widest tile counts in the library's choice."""
+    split_cost: dict[str, int]
+    """What splitting k counts in the library's choice, in elements of k."""
+    split_least: dict[str, int]
+    """Fewest elements of k in a split; 0: k is never split."""
+    step_cycles: dict[str, float]
+    """SM cycles of one step of a CTA's loop, whatever its rows and columns."""
+    fixed_ps: dict[str, int]
+    """Prologue and epilogue of a kernel, beyond the gap between two small kernels."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionKernels:
     """The attention backend."""
@@ -54,12 +86,20 @@ class AttentionKernels:
     backend: str
     block: int
     """Keys a CTA takes at a time; contexts are rounded up to it for time, never for bytes."""
+    stages: int
+    """Blocks whose keys and values a CTA has in flight."""
+    most_splits: int
+    """Parts that a context may be split into over CTAs; a combining kernel joins them."""
+    step_cycles: dict[str, float]
+    """SM cycles of one block of a CTA's loop."""
+    fixed_ps: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kernels:
     """Software numbers of each kernel family."""
 
+    gemm: GemmKernels
     attention: AttentionKernels
 
 

@@ -16,7 +16,8 @@ from types import ModuleType
 
 def _module(name: str, folder: Path) -> ModuleType:
     """The package `name` loaded from `folder`, whatever the folder is called."""
-    spec = importlib.util.spec_from_file_location(name, folder / "__init__.py", submodule_search_locations=[str(folder)])
+    door = folder / "__init__.py"
+    spec = importlib.util.spec_from_file_location(name, door, submodule_search_locations=[str(folder)])
     if spec is None or spec.loader is None:
         raise ImportError(f"{folder} is no package")
     module = importlib.util.module_from_spec(spec)
@@ -32,11 +33,15 @@ def register() -> None:
     parent = importlib.import_module("speedsim") if known else _module("speedsim", root / "sim")
     for part in ("validate", "workloads"):
         name = f"speedsim.{part}"
-        if name in sys.modules or importlib.util.find_spec(name) is not None:
+        if name in sys.modules:
             continue
+        spec = importlib.util.find_spec(name)
+        folders = list(spec.submodule_search_locations or ()) if spec is not None else [str(root / part)]
         own = sys.modules.get(part)
-        if own is not None and str(root / part) in getattr(own, "__path__", ()):
+        if own is not None and folders == list(getattr(own, "__path__", ())):
             sys.modules[name] = own
+        elif spec is not None:
+            continue
         elif (root / part / "__init__.py").exists():
             _module(name, root / part)
         else:

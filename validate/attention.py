@@ -43,7 +43,7 @@ def gather(query: Tensor, kv: Tensor, lanes: Lanes) -> Tensor:
     spot = torch.arange(lanes.window, device=query.device)
     mask = (spot <= lanes.position.unsqueeze(-1))[:, None, None]
     mixed = functional.scaled_dot_product_attention(query.unsqueeze(2), keys, values, attn_mask=mask,
-                                           enable_gqa=query.shape[1] != kv.shape[4])
+                                                    enable_gqa=query.shape[1] != kv.shape[4])
     return mixed.squeeze(2)
 
 

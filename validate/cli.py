@@ -10,7 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .refusal import NotMeasuredError, RefusedError
+from speedsim.units import InputError, NotCoveredError
+
+from .refusal import RefusedError
 
 HERE = Path(__file__).parent
 
@@ -28,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     runs.add_argument("--quick", action="store_true", help="a few small points: the path, not a measurement")
     runs.add_argument("--again", action="store_true", help="measure points that failed once more")
     runs.add_argument("--only", default="", help="experiments by name, separated by commas")
-    runs.add_argument("--trace", type=Path, help="a recorded trace to replay (default: the shipped one, else synthetic)")
+    runs.add_argument("--trace", type=Path, help="a trace to replay (default: the shipped one, else synthetic)")
     campaign = verbs.add_parser("campaign", parents=[runs], help="a part of the campaign (campaign.md)")
     campaign.add_argument("--part", type=int, required=True, choices=(1, 2, 3, 4))
     verbs.add_parser("bench", parents=[runs], help="one micro-benchmark per hardware number")
@@ -63,11 +65,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         return VERBS[options.verb](options)
-    except RefusedError as refusal:
+    except InputError as refusal:
         print(f"refused: {refusal}", file=sys.stderr)
         return 2
-    except NotMeasuredError as reason:
-        print(f"not measured: {reason}", file=sys.stderr)
+    except NotCoveredError as reason:
+        print(f"not covered: {reason}", file=sys.stderr)
         return 3
     except KeyboardInterrupt:
         print("interrupted; what is measured is on the disk, the same command goes on", file=sys.stderr)
@@ -135,7 +137,7 @@ def _check(options: argparse.Namespace) -> int:
     from .records import read_folder
 
     for name, measured in read_folder(options.folder).items():
-        remarks = measured.table["remark"].fillna("") if "remark" in measured.table else []
+        remarks = measured.table["remark"].astype(object).fillna("") if "remark" in measured.table else []
         marked = sum(1 for remark in remarks if remark)
         place = measured.environment
         print(f"{name:16} {len(measured.table):5} rows  {marked:4} with a remark  {place['name']}, {place['began']}, "

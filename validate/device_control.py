@@ -30,6 +30,7 @@ from .units import WINDOW_BLOCK, capture
 
 NO_TOKEN = -7
 """An end-of-sequence token that no head predicts."""
+PS_PER_NS, PS_PER_MS = 1000, 10**9
 AHEAD = 4
 """Launches that the host keeps ahead of the flag it looks at."""
 
@@ -52,14 +53,14 @@ class Facts(NamedTuple):
     exits: Tensor
     """[positions, G]."""
     first: Tensor
-    count: Tensor
+    length: Tensor
 
     def predictions(self, state: Any, repetitions: int) -> Tensor:
         """What the trace's oracle would answer for every slot behind a step of so many repetitions."""
         index = state.position - self.first
         known = index.clamp(0, len(self.exits) - 1)
         before = self.exits[(known - 1).clamp(min=0), -1]
-        on_text = (index >= 0) & (index < self.count) & ((index == 0) | (state.token == before))
+        on_text = (index >= 0) & (index < self.length) & ((index == 0) | (state.token == before))
         exit = (state.depth + repetitions - 1).clamp(0, self.exits.shape[1] - 1)
         return torch.where(on_text, self.exits[known, exit], OFF_TEXT)
 
@@ -129,11 +130,11 @@ class DeviceLoop:
         if facts is not None and self._facts is not None:
             self._facts.exits[: facts.count].copy_(torch.from_numpy(facts.exit_tokens.astype("int64")))
             self._facts.first.fill_(facts.first)
-            self._facts.count.fill_(facts.count)
+            self._facts.length.fill_(facts.count)
         if self._capture and self._graph is None:
             self._graph = self._captured()
         self._tick.zero_()
-        ends_ps = self._drive()
+        ends_ps = self._drive_here() if self._stage.device.type == "cpu" else self._drive_ahead()
         return self._what_ran(text.sequence, ends_ps)
 
     def _captured(self) -> torch.cuda.CUDAGraph:
@@ -165,10 +166,8 @@ class DeviceLoop:
                 own.copy_(new)
         self._tick += 1
 
-    def _drive(self) -> list[int]:
+    def _drive_ahead(self) -> list[int]:
         """Launch until the flag of an old step says that the text has ended; when each step ended."""
-        if self._stage.device.type == "cpu":
-            return self._drive_here()
         torch.cuda.synchronize()
         begin = torch.cuda.Event(enable_timing=True)
         begin.record()
@@ -186,17 +185,18 @@ class DeviceLoop:
                 ends[-1 - AHEAD].synchronize()
                 if not self._alive[len(ends) - 1 - AHEAD]:
                     torch.cuda.synchronize()
-                    return [int(begin.elapsed_time(e) * 1e9) for e in ends]
+                    return [int(begin.elapsed_time(e) * PS_PER_MS) for e in ends]
         raise RefusedError(f"the text has not ended after {len(ends)} steps")
 
     def _drive_here(self) -> list[int]:
         """The same on a processor, where a step has ended when its call returns."""
-        begin, ends = time.perf_counter_ns(), []
+        begin = time.perf_counter_ns()
+        ends: list[int] = []
         while bool(self._state.live[0]):
             if len(ends) >= len(self._alive):
                 raise RefusedError(f"the text has not ended after {len(ends)} steps")
             self._body()
-            ends.append((time.perf_counter_ns() - begin) * 1000)
+            ends.append((time.perf_counter_ns() - begin) * PS_PER_NS)
         return ends
 
     def _what_ran(self, sequence: int, ends_ps: list[int]) -> DeviceRun:

@@ -10,7 +10,7 @@ import torch
 from speedsim import trace
 from speedsim.metrics import gaps
 from speedsim.model import Model
-from speedsim.program import Text
+from speedsim.program import Schedule, Text
 from speedsim.schedules.autoregressive import Autoregressive
 from speedsim.schedules.speed import Speed
 from speedsim.timeline import Timeline
@@ -24,7 +24,7 @@ from .play import Player
 from .refusal import RefusedError
 from .shapes import TORCH_DTYPE, decoder_shape, load, random_decoder
 
-SCHEDULES = {"speed": Speed(), "autoregressive": Autoregressive()}
+SCHEDULES: dict[str, Schedule] = {"speed": Speed(), "autoregressive": Autoregressive()}
 
 
 def decoder_from(options: argparse.Namespace, device: str) -> tuple[Model, Decoder, list[str]]:
@@ -42,7 +42,8 @@ def decoder_from(options: argparse.Namespace, device: str) -> tuple[Model, Decod
     try:
         decoder.load_state_dict(state.get("decoder", state))
     except RuntimeError as error:
-        raise RefusedError(f"{weights}: not the weights of {model.name}: {' '.join(str(error).split())[:160]}") from None
+        told = " ".join(str(error).split())[:160]
+        raise RefusedError(f"{weights}: not the weights of {model.name}: {told}") from None
     return model, decoder, [*notes, f"weights of {weights.name}"]
 
 
@@ -74,9 +75,9 @@ def live_run(options: argparse.Namespace, device: str) -> dict[str, Any]:
         log = ExecutionLog(model.repetitions)
         line = player.live(SCHEDULES[options.schedule], [text], prompt, log=log)
     if options.record is not None:
-        made = recorded(log, [c[:3] for c in line.commits])
-        trace.write_jsonl(trace.Trace(options.record.stem, model.name, model.repetitions, {"kind": "live"}, tuple(made)),
-                          options.record)
+        made = tuple(recorded(log, [c[:3] for c in line.commits]))
+        whole = trace.Trace(options.record.stem, model.name, model.repetitions, {"kind": "live"}, made)
+        trace.write_jsonl(whole, options.record)
     return told(line)
 
 

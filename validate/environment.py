@@ -26,7 +26,8 @@ ASKED = {
     "driver": "driver_version", "vbios": "vbios_version", "power_limit_w": "power.limit",
     "sm_mhz_now": "clocks.sm", "memory_mhz_now": "clocks.mem", "sm_mhz_most": "clocks.max.sm",
     "memory_mhz_most": "clocks.max.mem", "ecc": "ecc.mode.current", "persistence": "persistence_mode",
-    "temperature_c": "temperature.gpu", "pcie_generation": "pcie.link.gen.current", "pcie_width": "pcie.link.width.current",
+    "temperature_c": "temperature.gpu", "pcie_generation": "pcie.link.gen.current",
+    "pcie_width": "pcie.link.width.current",
 }
 """What is asked of nvidia-smi, by the name it gets here."""
 PACKAGES = ("torch", "numpy", "pandas", "triton", "cupy-cuda13x", "cupy-cuda12x")

@@ -108,8 +108,8 @@ class LogOracle:
         ran = self._log.sweeps[number]
         wanted = [(r.sequence, r.position, r.depth) for r in item.rows]
         if ran.repetitions != item.repetitions or [row[:3] for row in ran.rows] != wanted:
-            raise RefusedError(f"pass {number}: the program issues {wanted}, the log has {[row[:3] for row in ran.rows]} "
-                          "(sequence, position, depth)")
+            raise RefusedError(f"pass {number}: the program issues {wanted}, the log has "
+                               f"{[row[:3] for row in ran.rows]} (sequence, position, depth)")
         for row, logged in zip(item.rows, ran.rows, strict=True):
             if row.token in item.exits:
                 if logged.prediction is None:
@@ -147,8 +147,8 @@ def recorded(log: ExecutionLog, committed: Iterable[tuple[int, int, int]]) -> li
     for sequence, position, token in committed:
         exits = [log.heard.get((token, exit)) for exit in range(1, log.repetitions + 1)]
         if None in exits:
-            raise RefusedError(f"position {position} of sequence {sequence}: exit {exits.index(None) + 1} was not read; "
-                          "a trace needs every exit")
+            raise RefusedError(f"position {position} of sequence {sequence}: exit {exits.index(None) + 1} was not "
+                               "read; a trace needs every exit")
         lines.setdefault(sequence, []).append((position, [e for e in exits if e is not None]))
     return [_sequence(number, rows, log.eos) for number, rows in lines.items()]
 

@@ -59,7 +59,8 @@ class Player:
         self._source, self._control, self._batch, self._step, self._notes = source, control, batch, step, list(notes)
         self._loops: dict[tuple[object, bool], DeviceLoop] = {}
 
-    def replay(self, schedule: Schedule, sequences: Sequence[trace.Sequence], log: ExecutionLog | None = None) -> Timeline:
+    def replay(self, schedule: Schedule, sequences: Sequence[trace.Sequence],
+               log: ExecutionLog | None = None) -> Timeline:
         """Play a schedule over recorded facts. The text on the device is random: only times and shapes are real."""
         g = self.stage.decoder.shape.repetitions
         texts = texts_of(sequences, g)
@@ -75,7 +76,7 @@ class Player:
         for text in texts:
             if len(prompts[text.sequence]) != text.first + 1:
                 raise RefusedError(f"sequence {text.sequence}: its first row stands at position {text.first}, "
-                              f"its prompt has {len(prompts[text.sequence])} tokens")
+                                   f"its prompt has {len(prompts[text.sequence])} tokens")
         log = ExecutionLog(self.stage.decoder.shape.repetitions) if log is None else log
         log.eos = eos
         if self._control == "device":

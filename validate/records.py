@@ -15,6 +15,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -42,7 +43,7 @@ class Measured(NamedTuple):
 
 def _text(value: object) -> str:
     """A cell: floats by repr, None and NaN empty."""
-    if value is None or (isinstance(value, float) and value != value):
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     return repr(value) if isinstance(value, float) else str(value)
 
@@ -92,10 +93,11 @@ class Table:
     def _learn(self, environment: Mapping[str, Any], content: bytes) -> None:
         if environment["card"] != self._card:
             raise RefusedError(f"{self.path}: begun on card {environment['card']} ({environment['name']}), "
-                          f"this is card {self._card}: measure into another folder")
+                               f"this is card {self._card}: measure into another folder")
         rows = list(csv.reader(io.StringIO(content.decode())))
         if tuple(rows[1]) != self._columns:
-            raise RefusedError(f"{self.path}: has columns {', '.join(rows[1])}; this version writes {', '.join(self._columns)}")
+            raise RefusedError(f"{self.path}: has columns {', '.join(rows[1])}; "
+                               f"this version writes {', '.join(self._columns)}")
         self.done = {tuple(row[: len(self._keys)]) for row in rows[2:] if row and not row[0].startswith("#")}
         self.rows = len(self.done)
 
@@ -190,5 +192,5 @@ def read_folder(folder: Path) -> dict[str, Measured]:
     cards = {m.environment["card"]: name for name, m in found.items()}
     if len(cards) > 1:
         raise RefusedError(f"{folder}: mixed from {len(cards)} cards: "
-                      + ", ".join(f"{name} from {card}" for card, name in sorted(cards.items())))
+                           + ", ".join(f"{name} from {card}" for card, name in sorted(cards.items())))
     return found

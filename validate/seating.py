@@ -62,7 +62,7 @@ class Seating:
         spot = (row.sequence, row.position)
         if spot in self._standing:
             raise RefusedError(f"position {row.position} of sequence {row.sequence} is in flight twice; "
-                          "keys and values are kept once a position")
+                               "keys and values are kept once a position")
         if not self._free_seats:
             raise RefusedError(f"token {row.token}: more tokens are in flight than the machine has seats")
         self._seat[row.token] = self._free_seats.pop()

@@ -60,8 +60,8 @@ def decoder_shape(model: Model) -> tuple[Shape, list[str]]:
     """What the reference decoder is built from, and what it leaves out of the model."""
     notes = []
     if model.prelude or model.coda or model.adapter:
-        notes.append(f"{model.name}: timed as {model.group_layers} x {model.repetitions} layers, without its prelude of "
-                     f"{model.prelude}, coda of {model.coda}{' and input adapter' if model.adapter else ''}")
+        notes.append(f"{model.name}: timed as {model.group_layers} x {model.repetitions} layers, without its prelude "
+                     f"of {model.prelude}, coda of {model.coda}{' and input adapter' if model.adapter else ''}")
     if not model.tied:
         notes.append(f"{model.name}: its head is timed as the embedding's transpose, of the same size")
     if model.cross_attention:

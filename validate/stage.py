@@ -133,8 +133,9 @@ class Stage:
             self.kv[instance, 0, place, start:stop] = key
             self.kv[instance, 1, place, start:stop] = value
             past = self.kv[instance, :, place : place + 1, :stop].transpose(2, 3)
-            mixed = functional.scaled_dot_product_attention(query.transpose(0, 1).unsqueeze(0), past[0], past[1], attn_mask=mask,
-                                                   enable_gqa=shape.q_heads != shape.kv_heads)
+            mixed = functional.scaled_dot_product_attention(
+                query.transpose(0, 1).unsqueeze(0), past[0], past[1], attn_mask=mask,
+                enable_gqa=shape.q_heads != shape.kv_heads)
             return mixed.squeeze(0).transpose(0, 1)
 
         return attend

@@ -36,7 +36,7 @@ class TorchMachine:
         self._source, self._prompts, self._log = source, prompts or {}, log
         self._notes = [
             *notes, *units.notes, f"attention: {self._stage.backend.__name__}",
-            "measured: passes of one launch unit are not timed apart, and time on the device is not divided: it is `wait`",
+            "measured: passes of one launch unit are not timed apart; time on the device is not divided: it is `wait`",
             "measured: kernels, bytes and flop were not counted",
         ]
         self._unit: list[Pass] = []
@@ -56,7 +56,8 @@ class TorchMachine:
         except StopIteration:
             self._flush()
         if self._units.captured > before:
-            self._account.note(f"{self._units.captured - before} graphs were captured during the run: play it once more")
+            made = self._units.captured - before
+            self._account.note(f"{made} graphs were captured during the run: play it once more")
         return self._account.timeline()
 
     def _obey(self, command: Command) -> frozenset[int]:

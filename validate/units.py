@@ -71,8 +71,8 @@ class Units:
         """Upload a unit's indices; the call that launches it (as often as one likes), and its passes' shapes."""
         most_passes, _, most_rows = self._feed_host.shape
         if len(unit) > most_passes or max(len(p.seat) for p in unit) > most_rows:
-            raise RefusedError(f"a unit of {len(unit)} passes, {max(len(p.seat) for p in unit)} rows wide: this machine was "
-                          f"built for {most_passes} passes of {most_rows} rows")
+            raise RefusedError(f"a unit of {len(unit)} passes, {max(len(p.seat) for p in unit)} rows wide: this "
+                               f"machine was built for {most_passes} passes of {most_rows} rows")
         signatures = tuple([Signature(self.width(len(p.seat)), self.width(len(p.read)), k)
                             for p, k in zip(unit, repetitions, strict=True)])
         key = signatures, self._window(max(max(p.position) for p in unit))

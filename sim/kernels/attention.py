@@ -4,7 +4,8 @@
 
 Rows of one sequence at different depths read different layer instances, so no read is shared between them.
 Cross-attention is the opposite: its keys and values are the same at every depth, and one read serves all rows of a
-sequence. Ignored here: how the context is split over CTAs, and the combining kernel.
+sequence. A CTA takes one head of keys and values; while SMs would stand idle a context is split over several CTAs, and
+a second kernel combines them (FlashDecoding).
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..model import Model
-from .demand import Access, Tensor
+from ..stack import AttentionKernels
+from .demand import Access, Grid, Tensor
 
 if TYPE_CHECKING:
     from .lower import RowShape
@@ -23,6 +25,9 @@ class Part(NamedTuple):
 
     flop: int
     reads: tuple[Access, ...]
+    grid: Grid
+    splits: int = 1
+    """Parts of each context that are attended to apart and combined by a second kernel."""
 
 
 def flop_per_key(model: Model) -> int:
@@ -30,7 +35,7 @@ def flop_per_key(model: Model) -> int:
     return 4 * model.q_heads * model.head_dim
 
 
-def attention(model: Model, of: tuple[tuple[int, RowShape], ...]) -> Part:
+def attention(model: Model, of: tuple[tuple[int, RowShape], ...], kernels: AttentionKernels, sms: int) -> Part:
     """Self-attention of rows against the keys and values of (layer instance, place)."""
     flop = sum(row.context for _, row in of) * flop_per_key(model)
     longest: dict[tuple[int, int], int] = {}
@@ -38,13 +43,26 @@ def attention(model: Model, of: tuple[tuple[int, RowShape], ...]) -> Part:
         key = (instance, row.place)
         longest[key] = max(longest.get(key, 0), row.context)
     reads = tuple(Access(Tensor(("kv", *key), "kv"), context * model.kv_bytes) for key, context in longest.items())
-    return Part(flop, reads)
+    grid, splits = _split(model, max(1, len(longest)), max(longest.values(), default=1), kernels, sms)
+    return Part(flop, reads, grid, splits)
 
 
-def cross_attention(model: Model, layer: str, rows: tuple[RowShape, ...], source_tokens: int) -> Part:
+def cross_attention(model: Model, layer: str, rows: tuple[RowShape, ...], source_tokens: int,
+                    kernels: AttentionKernels, sms: int) -> Part:
     """Attention to the encoder's output: one set of keys and values per physical layer and sequence."""
     flop = len(rows) * source_tokens * flop_per_key(model)
     places = dict.fromkeys(row.place for row in rows)
-    return Part(flop, tuple(
+    reads = tuple(
         Access(Tensor(("cross", layer, place), "kv"), source_tokens * model.kv_bytes) for place in places
-    ))
+    )
+    grid, splits = _split(model, max(1, len(places)), max(1, source_tokens), kernels, sms)
+    return Part(flop, reads, grid, splits)
+
+
+def _split(model: Model, parts: int, context: int, kernels: AttentionKernels, sms: int) -> tuple[Grid, int]:
+    """CTAs of so many (instance, place) pairs: contexts are split while SMs would stand idle."""
+    blocks = -(-context // kernels.block)
+    whole = parts * model.kv_heads
+    splits = max(1, min(blocks, kernels.most_splits, sms // whole))
+    inflight = kernels.stages * kernels.block * model.kv_bytes // model.kv_heads
+    return Grid(whole * splits, -(-blocks // splits), inflight), splits

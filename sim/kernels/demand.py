@@ -20,6 +20,18 @@ class Access(NamedTuple):
     bytes: int
 
 
+class Grid(NamedTuple):
+    """How a kernel is cut into CTAs, all alike."""
+
+    ctas: int
+    steps: int = 1
+    """Serial steps of a CTA's loop."""
+    inflight_bytes: int = 32_768
+    """Bytes a CTA keeps in flight to memory."""
+    per_sm: int = 1
+    """CTAs that fit on an SM at a time."""
+
+
 class Demand(NamedTuple):
     """A kernel's work, whatever the speed of the machine."""
 
@@ -28,6 +40,7 @@ class Demand(NamedTuple):
     flop: int
     reads: tuple[Access, ...]
     writes: tuple[Access, ...]
+    grid: Grid
 
     @property
     def issued_bytes(self) -> int:

@@ -15,10 +15,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ..hardware import DTYPE_BITS
 from ..model import Model
 from ..plan import Plan
+from ..stack import Kernels, of_generation
 from .attention import attention, cross_attention
-from .demand import Access, Demand, Kernel, Tensor
+from .demand import Access, Demand, Grid, Kernel, Tensor
+from .gemm import Rule, tiling
 
 
 class RowShape(NamedTuple):
@@ -54,6 +57,11 @@ class Lowering:
 
     model: Model
     plan: Plan
+    software: Kernels
+    """The stack's kernel libraries."""
+    generation: str
+    """Whose numbers of theirs apply."""
+    sms: int
 
     def kernels(self, shape: PassShape) -> tuple[Kernel, ...]:
         """The pass's kernels in order."""
@@ -89,14 +97,18 @@ class Lowering:
     def _steps(self, where: str, steps: tuple[str, ...], width: int,
                of: tuple[tuple[int, RowShape], ...], shape: PassShape) -> Iterator[Kernel]:
         for step in steps:
-            yield self._kernel(where, step, width, of, shape)
+            yield from self._kernels(where, step, width, of, shape)
 
-    def _kernel(self, where: str, step: str, width: int,
-                of: tuple[tuple[int, RowShape], ...], shape: PassShape) -> Kernel:
-        """One step: the operations joined in it read the first's input, what each adds, and write the last's output."""
+    def _kernels(self, where: str, step: str, width: int,
+                 of: tuple[tuple[int, RowShape], ...], shape: PassShape) -> Iterator[Kernel]:
+        """One step: the operations joined in it read the first's input, what each adds, and write the last's output.
+
+        A matrix or an attention that is split ends with a kernel of its own that joins the parts.
+        """
         model = self.model
         operations = step.split("+")
         flop, reads, writes, family = 0, [], [], "elementwise"
+        grid, splits = Grid(width), 1
         for operation in operations:
             name, _, weight = operation.partition(":")
             if name == "linear":
@@ -105,13 +117,18 @@ class Lowering:
                 kind = "head" if weight == "head" else "weights"
                 owner = "adapter" if weight == "adapter" else where
                 reads.append(Access(Tensor((owner, weight), kind), model.weight_bytes(n, k)))
-                family = "gemm"
-            elif name == "attention":
-                part = attention(model, of)
+                cut = tiling(width, n, k, self.sms, self._rule())
+                gemm = self.software.gemm
+                inflight = gemm.stages * cut.tile * gemm.k_step * DTYPE_BITS[model.dtype.weights] // 8
+                grid, splits, family = Grid(cut.ctas, cut.steps, inflight), cut.splits, "gemm"
+            elif name in ("attention", "cross_attention"):
+                part = (
+                    attention(model, of, self.software.attention, self.sms) if name == "attention" else
+                    cross_attention(model, where, tuple(r for _, r in of), shape.source_tokens,
+                                    self.software.attention, self.sms)
+                )
                 flop, reads, family = flop + part.flop, reads + list(part.reads), "attention"
-            elif name == "cross_attention":
-                part = cross_attention(model, where, tuple(r for _, r in of), shape.source_tokens)
-                flop, reads, family = flop + part.flop, reads + list(part.reads), "attention"
+                grid, splits = part.grid, part.splits
             elif name == "kv_write":
                 writes += [Access(Tensor(("kv", i, r.place), "kv"), model.kv_bytes) for i, r in of]
                 family = "kv_cache" if len(operations) == 1 else family
@@ -120,9 +137,20 @@ class Lowering:
             elif name == "add":
                 reads.append(_between(model, width * model.d_model))
         reads.append(_between(model, width * self._elements(operations[0], entering=True)))
-        writes.append(_between(model, width * self._elements(operations[-1], entering=False)))
-        demand = Demand(model.dtype.activations, flop, tuple(reads), tuple(writes))
-        return Kernel(f"{where}.{step}", family, demand)
+        out = width * self._elements(operations[-1], entering=False)
+        parts = _partial(out * splits)
+        writes.append(_between(model, out) if splits == 1 else parts)
+        dtype = model.dtype.activations
+        yield Kernel(f"{where}.{step}", family, Demand(dtype, flop, tuple(reads), tuple(writes), grid))
+        if splits > 1:
+            join = Demand(dtype, 0, (parts,), (_between(model, out),), Grid(width))
+            yield Kernel(f"{where}.{step}.join", "elementwise", join)
+
+    def _rule(self) -> Rule:
+        """How the library cuts linear layers on this generation."""
+        gemm, name = self.software.gemm, self.generation
+        return Rule(gemm.tiles, gemm.tile_rows, gemm.k_step, gemm.wide_penalty,
+                    of_generation(gemm.split_cost, name), of_generation(gemm.split_least, name))
 
     def _matrix(self, weight: str) -> tuple[int, int]:
         if weight == "head":
@@ -156,3 +184,8 @@ class Lowering:
 
 def _between(model: Model, elements: int) -> Access:
     return Access(Tensor(("activations",), "activations"), model.activation_bytes(elements))
+
+
+def _partial(elements: int) -> Access:
+    """Partial results, always in fp32."""
+    return Access(Tensor(("activations",), "activations"), 4 * elements)

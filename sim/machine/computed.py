@@ -8,24 +8,15 @@ key, and multiplied out for each pass that really ran: rounding is for time, nev
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from ..kernels.attention import flop_per_key
 from ..kernels.demand import Kernel
 from ..kernels.lower import Lowering, PassShape
 from .l2 import Residency, State
-from .work import Device, Work
+from .work import Device, Timed, Work, alone
 
 MOST_KEPT = 4096
 """Computed passes kept at a time; beyond it they are forgotten and computed again."""
-
-
-class Timed(NamedTuple):
-    """A kernel with its duration."""
-
-    work: Work
-    duration_ps: int
-    bound: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +69,7 @@ class Computer:
         self._kept: dict[tuple[int, PassShape], tuple[Computed, int]] = {}
         self._equal: dict[object, Computed] = {}
         self._numbers: dict[State, int] = {}
+        self._times: dict[Work, Timed] = {}
         self._states: list[State] = []
 
     def _number(self, state: State) -> int:
@@ -150,11 +142,11 @@ class Computer:
             missed_all += missed
             requested[tensor.kind] += size
             hbm[tensor.kind] += missed
-        return Work(kernel.name, kernel.family, demand.dtype, demand.flop, demand.issued_bytes, missed_all)
+        return Work(kernel.name, kernel.family, demand.dtype, demand.flop, demand.issued_bytes, missed_all, demand.grid)
 
     def _time(self, work: Work) -> Timed:
-        self._device.start(work, 0)
-        end = self._device.next_end()
-        assert end is not None
-        self._device.advance(end)
-        return Timed(work, end, self._device.bound)
+        """The kernel alone on the device; equal kernels recur in every pass."""
+        known = self._times.get(work)
+        if known is None:
+            known = self._times[work] = alone(self._device, work)
+        return known

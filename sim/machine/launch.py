@@ -96,14 +96,16 @@ class Launcher:
         bound: dict[str, int] = {"launch": 0, "host": 0}
         spans: list[Span] = []
         now = 0
-        for index, (work, duration, why) in enumerate(computed.kernels):
+        for index, kernel in enumerate(computed.kernels):
+            work, duration = kernel.work, kernel.duration_ps
             if index:
                 bound["launch"] += gap
                 now += gap
                 if arrivals is not None and arrivals[index] > now:
                     bound["host"] += arrivals[index] - now
                     now = arrivals[index]
-            spans.append(Span("sm", work.name, now, duration, why, work.flop, work.issued_bytes, work.hbm_bytes))
-            bound[why] = bound.get(why, 0) + duration
+            spans.append(Span("sm", work.name, now, duration, kernel.bound, work.flop, work.issued_bytes, work.hbm_bytes))
+            for why, part in kernel.parts:
+                bound[why] = bound.get(why, 0) + part
             now += duration
         return Body(self._bodies, tuple(spans), now, tuple((b, t) for b, t in bound.items() if t))

@@ -8,7 +8,6 @@ run and a grid of a million points.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..hardware import Gpu
 from ..units import duration_ps
-from .work import Work
+from .work import Timed, Work
 
 ORDER = ("hbm", "l2", "flop")
 """Bounds by index; the first of equals is named."""
@@ -36,36 +35,29 @@ def kernel_times(flop: ArrayLike, issued: ArrayLike, missed: ArrayLike, flop_per
     return each.max(axis=0), each.argmax(axis=0)
 
 
-@lru_cache(maxsize=65_536)
-def _one(flop: int, issued: int, missed: int, flop_per_s: float, l2_per_s: float, hbm_per_s: float) -> tuple[int, str]:
-    """The same for one kernel; equal kernels recur in every pass."""
-    time, bound = kernel_times(flop, issued, missed, flop_per_s, l2_per_s, hbm_per_s)
-    return int(time), ORDER[int(bound)]
-
-
 class RooflineDevice:
     """One kernel at a time."""
 
     def __init__(self, gpu: Gpu) -> None:
         self._gpu = gpu
-        self._end: int | None = None
-        self.bound = ORDER[0]
-        """What limits the kernel started last."""
+        self._running: tuple[int, Timed] | None = None
 
     def start(self, work: Work, now: int) -> None:
         """Begin a kernel."""
         gpu = self._gpu
-        time, self.bound = _one(
+        time, bound = kernel_times(
             work.flop, work.issued_bytes, work.hbm_bytes,
             gpu.sm.peak_flop_per_s[work.dtype], gpu.l2.bandwidth_bytes_per_s, gpu.hbm.bandwidth_bytes_per_s,
         )
-        self._end = now + time
+        self._running = (now + int(time), Timed(work, int(time), ((ORDER[int(bound)], int(time)),)))
 
     def next_end(self) -> int | None:
         """When the running kernel ends, if one runs."""
-        return self._end
+        return None if self._running is None else self._running[0]
 
-    def advance(self, now: int) -> None:
+    def advance(self, now: int) -> list[Timed]:
         """Let time pass up to `now`."""
-        if self._end is not None and now >= self._end:
-            self._end = None
+        if self._running is None or now < self._running[0]:
+            return []
+        timed, self._running = self._running[1], None
+        return [timed]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
+from ..kernels.demand import Grid
+
 
 class Work(NamedTuple):
     """A kernel as the device sees it: how much of each resource, whatever it is for."""
@@ -16,12 +18,27 @@ class Work(NamedTuple):
     """Asked of the L2."""
     hbm_bytes: int
     """Asked of the HBM."""
+    grid: Grid
+
+
+class Timed(NamedTuple):
+    """A kernel that ended."""
+
+    work: Work
+    duration_ps: int
+    parts: tuple[tuple[str, int], ...]
+    """The duration by what the kernel waited for, without remainder."""
+    prologue_ps: int = 0
+    """Part of its latency that a persistent kernel does not have: set-up, and the first bytes of weights."""
+
+    @property
+    def bound(self) -> str:
+        """What it waited for most."""
+        return max(self.parts, key=lambda part: part[1])[0]
 
 
 class Device(Protocol):
-    """Runs kernels: roofline, and the tiers to come, answer these three."""
-
-    bound: str
+    """Runs kernels: roofline and fluid, and the tiers to come, answer these three."""
 
     def start(self, work: Work, now: int) -> None:
         """Begin a kernel at `now` (picoseconds)."""
@@ -31,6 +48,15 @@ class Device(Protocol):
         """When the next running kernel will end if nothing else starts; None when nothing runs."""
         ...
 
-    def advance(self, now: int) -> None:
-        """Let time pass up to `now`."""
+    def advance(self, now: int) -> list[Timed]:
+        """Let time pass up to `now`; return the kernels that ended, in order."""
         ...
+
+
+def alone(device: Device, work: Work) -> Timed:
+    """The kernel with the device to itself."""
+    device.start(work, 0)
+    end = device.next_end()
+    assert end is not None
+    (timed,) = device.advance(end)
+    return timed

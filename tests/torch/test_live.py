@@ -133,7 +133,8 @@ def test_rows_in_flight_live_are_within_five_per_cent_of_the_replay(calm, schedu
     assert 1.3 < mean_settle < 1.6, "about as restless as the paper's models"
     player = Player(decoder, 64, source=MEASURED)
     live = player.live(schedule, texts_for(prompts), prompts)
-    replay = player.replay(schedule, [Sequence(n, len(prompts[n]) - 1, COUNT, "length", 0, e) for n, e in exits.items()])
+    facts = [Sequence(n, len(prompts[n]) - 1, COUNT, "length", 0, e) for n, e in exits.items()]
+    replay = player.replay(schedule, facts)
     assert 0.95 * rows_in_flight(replay) <= rows_in_flight(live) <= rows_in_flight(replay)
 
 

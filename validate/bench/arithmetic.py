@@ -57,8 +57,8 @@ def _product(bench: Bench, n: int, dtype: str) -> Callable[[], object]:
 
 
 MATRICES = Experiment(
-    "matrices", "dense square matrix products of random data", ("dtype", "size"), ("flop_per_s",), _matrix_points, _matrix,
-    20)
+    "matrices", "dense square matrix products of random data", ("dtype", "size"), ("flop_per_s",), _matrix_points,
+    _matrix, 20)
 
 
 def _clock(bench: Bench, point: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,16 +152,17 @@ def _power_points(_bench: Bench) -> Iterable[dict[str, Any]]:
 
 def _power(bench: Bench, point: Mapping[str, Any]) -> dict[str, Any]:
     """Power and clocks while the card does one thing for some seconds."""
+    size, seconds = (256, 0.1) if bench.quick else (8192, 2.0)
     if point["work"] == "multiply":
-        a = bench.random(8192, 8192, dtype=torch.bfloat16)
+        a = bench.random(size, size, dtype=torch.bfloat16)
         work: Callable[[], object] = lambda: a @ a  # noqa: E731
     elif point["work"] == "stream":
-        source = bench.random(500_000_000)
+        source = bench.random(8 * size * size)
         to = torch.empty_like(source)
         work = lambda: to.copy_(source)  # noqa: E731
     else:
         work = lambda: time.sleep(0.05)  # noqa: E731
-    until = time.monotonic() + 2
+    until = time.monotonic() + seconds
     while time.monotonic() < until:  # power is averaged over about a second
         work()
         torch.cuda.synchronize()
@@ -169,4 +170,5 @@ def _power(bench: Bench, point: Mapping[str, Any]) -> dict[str, Any]:
 
 
 POWER = Experiment(
-    "power", "power and clocks while idle, streaming and multiplying", ("work",), (), _power_points, _power, 25, ("cuda",))
+    "power", "power and clocks while idle, streaming and multiplying", ("work",), (), _power_points, _power, 25,
+    ("cuda",))

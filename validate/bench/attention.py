@@ -32,8 +32,8 @@ SHAPES = {"12x64": (12, 12, 64), "32x8x64": (32, 8, 64), "16x128": (16, 16, 128)
 
 
 def _points(bench: Bench) -> Iterable[dict[str, Any]]:
-    rows = (1, 4) if bench.quick else (1, 2, 4, 6, 8, 16)
-    contexts = (128,) if bench.quick else (1024, 2048, 4096, 8192, 16384)
+    rows: tuple[int, ...] = (1, 4) if bench.quick else (1, 2, 4, 6, 8, 16)
+    contexts: tuple[int, ...] = (128,) if bench.quick else (1024, 2048, 4096, 8192, 16384)
     shapes = ("12x64",) if bench.quick or not bench.cuda else tuple(SHAPES)
     if not bench.cuda and not bench.quick:
         rows, contexts = (1, 6), (1024, 4096)

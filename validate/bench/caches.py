@@ -2,8 +2,8 @@
 
     private   each line is read by one SM, again and again: the plateau is the L2's rate, behind the knee the memory's
     shared    every SM reads every line: what a weight matrix looks like to several waves of blocks
-    rotation  y = W_i x over six matrices in turn: a matrix is read again after 6 W bytes, as benchmarks of linear layers
-              do; the knee tells which part of W still hits
+    rotation  y = W_i x over six matrices in turn: a matrix is read again after 6 W bytes, as public benchmarks of
+              linear layers do; the knee tells which part of W still hits
     chase     one thread, one load at a time: latency of the near and far side, and of the memory
 
 A processor has caches too: there `private` is one thread's sum over the footprint.
@@ -49,7 +49,7 @@ def _read(bench: Bench, point: Mapping[str, Any]) -> dict[str, Any]:
     size = point["footprint_mb"] * MB
     data = bench.random(size // 4)
     if not bench.cuda:
-        found = bench.time(lambda: data.sum())
+        found = bench.time(data.sum)
         return {"bytes_per_s": size / found["median_us"] * 1e6, "passes": 1, **found}
     cuda, sink = kernels(), torch.zeros(1, device=bench.device)
     sms = torch.cuda.get_device_properties(bench.device).multi_processor_count

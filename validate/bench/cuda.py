@@ -1,6 +1,6 @@
 """kernels.cu as a shared library: nvcc builds it once a card, ctypes calls it on torch's current stream.
 
-Whatever is missing (no nvcc, no card, a compiler error) is a NotMeasuredError with its reason, which goes into the table.
+Whatever is missing (no nvcc, no card, a compiler error) is a NotMeasuredError; its reason goes into the table.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ def _still_alive(remark: str) -> None:
     try:
         torch.cuda.synchronize()
     except RuntimeError:
-        raise RefusedError(f"the card does not answer this process any more ({remark}): run the same command again") from None
+        raise RefusedError(f"the card answers this process no more ({remark}): give the same command again") from None
 
 
 class Outcome(NamedTuple):
@@ -135,7 +135,8 @@ def run(experiments: Sequence[Experiment], folder: Path, bench: Bench, environme
     return outcomes
 
 
-def _run(experiment: Experiment, folder: Path, bench: Bench, environment: Mapping[str, Any], deadline: float) -> Outcome:
+def _run(experiment: Experiment, folder: Path, bench: Bench, environment: Mapping[str, Any],
+         deadline: float) -> Outcome:
     begin, skipped, late = time.monotonic(), 0, False
     table = Table(folder, experiment.name, experiment.what, experiment.keys, experiment.columns, environment)
     for point in () if table.whole else experiment.points(bench):

@@ -36,14 +36,17 @@ def _gap(bench: Bench, point: Mapping[str, Any]) -> dict[str, Any]:
     mode, blocks = point["mode"], point["blocks"]
     nodes = 50 if bench.quick else 1000
     data = bench.random(blocks * THREADS)
-    if mode == "eager":
-        def work() -> None:
-            for _ in range(nodes):
-                data.mul_(0.999)
-    else:
-        work = _chain(mode, nodes, blocks, data)
+    work = _eager_chain(nodes, data) if mode == "eager" else _chain(mode, nodes, blocks, data)
     sample = timer(bench.device, work)
     return {"nodes": nodes, **bench.point(lambda: sample() / nodes)}
+
+
+def _eager_chain(nodes: int, data: torch.Tensor) -> Callable[[], object]:
+    def work() -> None:
+        for _ in range(nodes):
+            data.mul_(0.999)
+
+    return work
 
 
 def _chain(mode: str, nodes: int, blocks: int, data: torch.Tensor) -> Callable[[], object]:
@@ -66,8 +69,8 @@ def _chain(mode: str, nodes: int, blocks: int, data: torch.Tensor) -> Callable[[
 
 
 GAPS = Experiment(
-    "node_gaps", "time of one node in a chain of dependent small kernels, by launch mode", ("mode", "blocks"), ("nodes",),
-    _gap_points, _gap, 10)
+    "node_gaps", "time of one node in a chain of dependent small kernels, by launch mode", ("mode", "blocks"),
+    ("nodes",), _gap_points, _gap, 10)
 
 
 def _dispatch_points(bench: Bench) -> Iterable[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -27,7 +27,9 @@ def _stream(bench: Bench, point: Mapping[str, Any]) -> dict[str, Any]:
     other = torch.empty_like(data) if operation != "read" else data
     moved = 2 * size if operation == "copy" else size
     if not bench.cuda:
-        works = {"read": lambda: data.sum(), "write": lambda: other.fill_(1.5), "copy": lambda: other.copy_(data)}
+        works: dict[str, Callable[[], object]] = {
+            "read": data.sum, "write": lambda: other.fill_(1.5), "copy": lambda: other.copy_(data),
+        }
         found = bench.time(works[operation], 1)
         return {"bytes_per_s": moved / found["median_us"] * 1e6, **found}
     cuda, sink = kernels(), torch.zeros(1, device=bench.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -49,15 +50,15 @@ RULES: tuple[tuple[str, str, str, Rule, str], ...] = (
     ("sm.peak.fp8", "matrices", "FLOP/s", _best("flop_per_s", dtype="fp8"), "best dense product, random data"),
     ("sm.peak.tf32", "matrices", "FLOP/s", _best("flop_per_s", dtype="tf32"), "best dense product, random data"),
     ("sm.peak.fp32", "matrices", "FLOP/s", _best("flop_per_s", dtype="fp32"), "best dense product, random data"),
-    ("l2.bandwidth", "l2_reads", "B/s", _best("bytes_per_s", sharing="private"), "best of all footprints, lines private"),
+    ("l2.bandwidth", "l2_reads", "B/s", _best("bytes_per_s", sharing="private"), "best footprint, lines private"),
     ("l2.near_latency", "chase", "us", lambda t: float(t["median_us"].min()), "shortest dependent load"),
     ("hbm.latency", "chase", "us", lambda t: float(t["median_us"].max()), "dependent load of the largest footprint"),
     ("hbm.read_bandwidth", "streams", "B/s", _best("bytes_per_s", operation="read"), "best of all sizes"),
     ("hbm.write_bandwidth", "streams", "B/s", _best("bytes_per_s", operation="write"), "best of all sizes"),
-    ("hbm.copy_bandwidth", "streams", "B/s", _best("bytes_per_s", operation="copy"), "best of all sizes, read + written"),
-    ("launch.node_gap", "node_gaps", "us", _where("median_us", mode="graph", blocks=1), "node of a graph, own time within"),
+    ("hbm.copy_bandwidth", "streams", "B/s", _best("bytes_per_s", operation="copy"), "best size, read + written"),
+    ("launch.node_gap", "node_gaps", "us", _where("median_us", mode="graph", blocks=1), "own time within"),
     ("launch.stream_gap", "node_gaps", "us", _where("median_us", mode="stream", blocks=1), "kernel of a full stream"),
-    ("launch.barrier", "node_gaps", "us", _where("median_us", mode="persistent", blocks=132), "step of a persistent kernel"),
+    ("launch.barrier", "node_gaps", "us", _where("median_us", mode="persistent", blocks=132), "own time within"),
     ("launch.start", "start", "us", _best("median_us"), "launch until the host sees the end, synchronise within"),
     ("link.host", "link", "B/s", _best("bytes_per_s"), "best pinned copy"),
     ("energy.idle", "power", "W", _where("power_w", work="idle"), "board power"),
@@ -81,6 +82,6 @@ def numbers(found: Mapping[str, Measured]) -> list[Number]:
             value = rule(found[table].table)
         except (KeyError, IndexError, ValueError):
             continue
-        if value == value:
+        if not math.isnan(value):
             told.append(Number(field, value, unit, how))
     return told

@@ -85,7 +85,7 @@ def timer(device: str, work: Callable[[], object], inner: int = 1, warm_up: int 
                 work()
             end.record()
             end.synchronize()
-            return begin.elapsed_time(end) * 1e3 / inner
+            return float(begin.elapsed_time(end)) * 1e3 / inner
 
         return by_event
 

@@ -44,7 +44,7 @@ class Watch:
             self._said.append((time.monotonic(), [cell.strip() for cell in line.split(",")]))
 
     def between(self, start: float, end: float) -> dict[str, Any]:
-        """Columns for a point measured from `start` to `end` (time.monotonic): the nearest reading where none fell in."""
+        """Columns of a point measured from `start` to `end` (time.monotonic); the last reading where none fell in."""
         if not self._said:
             return {"sm_mhz": None, "memory_mhz": None, "throttle": "", "power_w": None}
         inside = [cells for at, cells in list(self._said) if start <= at <= end] or [self._said[-1][1]]

@@ -37,7 +37,8 @@ def decoder_for(bench: Bench, model: Model, dtype: str | None = None) -> Decoder
         bench.kept.clear()
         if bench.cuda:
             torch.cuda.empty_cache()
-        bench.kept[key] = random_decoder(decoder_shape(model)[0], bench.device, TORCH_DTYPE[wanted], bench.seed, stir=2.0)
+        shape = decoder_shape(model)[0]
+        bench.kept[key] = random_decoder(shape, bench.device, TORCH_DTYPE[wanted], bench.seed, stir=2.0)
     decoder: Decoder = bench.kept[key]
     return decoder
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -88,7 +87,7 @@ def _measure(bench: Bench, point: Mapping[str, Any]) -> dict[str, Any]:
     command = [program, "--csv", "--page", "raw", "--clock-control", "none", "--cache-control", "none", "--replay-mode",
                "application", "--profile-from-start", "off", "--metrics", ",".join(METRICS.values()),
                sys.executable, "-m", "validate", "target", "--device", bench.device, "--point", json.dumps(dict(point))]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, cwd=ROOT, env=dict(os.environ))
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, cwd=ROOT)
     if done.returncode:
         told = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("==")]
         raise NotMeasuredError(f"ncu failed: {(told or ['no reason given'])[-1][:160]}")
@@ -102,5 +101,5 @@ KERNEL_COUNTERS = Experiment(
     "kernel_counters", "hardware counters of a bf16 linear layer, caches as they are", ("n", "k", "rows"), VALUES,
     _kernel_points, _measure, 600, ("cuda",))
 PASS_COUNTERS = Experiment(
-    "pass_counters", "hardware counters of one eager pass, caches as the pass before left them", ("model", "rows", "heads"),
-    VALUES, _pass_points, _measure, 300, ("cuda",))
+    "pass_counters", "hardware counters of one eager pass, caches as the pass before left them",
+    ("model", "rows", "heads"), VALUES, _pass_points, _measure, 300, ("cuda",))

@@ -1,8 +1,8 @@
 """The design of part 2: 150 passes that fill the space, 60 of them held out before anything is measured.
 
 A point is one pass: shape, rows, context, heads read (none or all), data type, launch. Points come from a Halton
-sequence with a seeded shift over all of these at once; each regime takes the first POINTS that fall into it, and HELD_OUT
-of those, drawn by the same seed, are held out. The regime is what closed forms say the pass will be bound by:
+sequence with a seeded shift over all of these at once; each regime takes the first POINTS that fall into it, and
+HELD_OUT of those, drawn by the same seed, are held out. The regime is what closed forms say the pass is bound by:
 
     host     eager, and the calls take longer than anything on the card:      kernels x DISPATCH_S
     flop, weights (HBM), kv      the largest of the three data terms, where it exceeds the launch term
@@ -11,8 +11,8 @@ of those, drawn by the same seed, are held out. The regime is what closed forms 
     launch   otherwise: kernels x KERNEL_S
 
 Closed forms only sort the points; nothing is scored by them. The reference decoder's kernels are many and small, so no
-pass of these shapes is bound by the L2's rate alone, and at 64 rows or fewer only fp32 (without tensor cores) is bound by
-arithmetic: hence the two data types and the word `l2` for what the L2 holds.
+pass of these shapes is bound by the L2's rate alone, and at 64 rows or fewer only fp32 (without tensor cores) is bound
+by arithmetic: hence the two data types, and the word `l2` for what the L2 holds.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from speedsim.model import DTYPE_BITS, Model
+from speedsim.hardware import DTYPE_BITS
+from speedsim.model import Model
 
 from ..shapes import load
 
@@ -71,13 +72,13 @@ def terms(model: Model, rows: int, context: int, heads: int, dtype: str, launch:
     head = model.vocab * model.d_model if heads else 0
     kernels = PASS_KERNELS + model.group_layers * LAYER_KERNELS + (EXIT_KERNELS if heads else 0)
     kv = rows * context * model.group_layers * 2 * model.kv_heads * model.head_dim * size
+    mixing = rows * context * model.group_layers * 2 * model.q_heads * model.head_dim
     return {
         "host": kernels * DISPATCH_S if launch == "eager" else 0.0,
         "launch": kernels * KERNEL_S,
         "weights": (own + head) * size / HBM_BYTES_PER_S,
         "kv": kv / HBM_BYTES_PER_S,
-        "flop": 2 * (own * rows + head * heads + rows * context * model.group_layers * 2 * model.q_heads * model.head_dim)
-        / FLOP_PER_S[dtype],
+        "flop": 2 * (own * rows + head * heads + mixing) / FLOP_PER_S[dtype],
         "unique_bytes": (own + head) * size + kv,
     }
 
@@ -109,7 +110,11 @@ def halton(base: int, index: int) -> float:
     return value
 
 
-def candidates() -> Iterator[tuple[Model, int, int, int, str, str]]:
+Candidate = tuple[Model, int, int, int, str, str]
+"""(model, rows, context, heads, dtype, launch)."""
+
+
+def candidates() -> Iterator[Candidate]:
     """Points of the sequence, endless."""
     shift = np.random.default_rng(SEED).random(6)
     models = [load(name) for name in MODELS]
@@ -126,7 +131,7 @@ def candidates() -> Iterator[tuple[Model, int, int, int, str, str]]:
 
 def make() -> list[Point]:
     """The whole design, in the order of the sequence."""
-    taken: dict[str, list[tuple[int, Model, int, int, int, str, str]]] = {name: [] for name in REGIMES}
+    taken: dict[str, list[tuple[int, Candidate]]] = {name: [] for name in REGIMES}
     seen = set()
     for number, candidate in enumerate(candidates()):
         model, rows, context, heads, dtype, launch = candidate
@@ -134,7 +139,7 @@ def make() -> list[Point]:
             continue
         bound = regime(terms(model, rows, context, heads, dtype, launch))
         if len(taken[bound]) < POINTS:
-            taken[bound].append((number, *candidate))
+            taken[bound].append((number, candidate))
             seen.add((model.name, *candidate[1:]))
         if all(len(t) == POINTS for t in taken.values()):
             break
@@ -142,9 +147,12 @@ def make() -> list[Point]:
             raise AssertionError({name: len(t) for name, t in taken.items()})
     draw = np.random.default_rng(SEED + 1)
     held = {name: set(draw.choice(POINTS, HELD_OUT, replace=False).tolist()) for name in REGIMES}
-    rows_of = sorted((number, name, i, rest) for name, t in taken.items() for i, (number, *rest) in enumerate(t))
-    return [Point(identity, rest[0].name, *rest[1:], name, i in held[name])
-            for identity, (_, name, i, rest) in enumerate(rows_of, 1)]
+    ordered = sorted((number, name, place) for name, t in taken.items() for place, (number, _) in enumerate(t))
+    points = []
+    for identity, (_, name, place) in enumerate(ordered, 1):
+        model, rows, context, heads, dtype, launch = taken[name][place][1]
+        points.append(Point(identity, model.name, rows, context, heads, dtype, launch, name, place in held[name]))
+    return points
 
 
 def text(points: list[Point]) -> str:

@@ -32,7 +32,8 @@ def _measure(bench: Bench, point: Mapping[str, Any]) -> dict[str, Any]:
     seated = seated_rows(point["rows"], point["context"], model.repetitions, point["heads"])
     work, units = pass_work(decoder, seated, point["launch"])
     notes = decoder_shape(load(point["model"]))[1]
-    return {"ran": units.launch, "attention": units.stage.backend.__name__, "notes": "; ".join(notes), **bench.time(work)}
+    return {"ran": units.launch, "attention": units.stage.backend.__name__, "notes": "; ".join(notes),
+            **bench.time(work)}
 
 
 PASSES = Experiment(

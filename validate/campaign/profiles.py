@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
+from torch.autograd.profiler_util import DeviceType
 from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
@@ -29,7 +30,7 @@ def kernel_names(work: Callable[[], object]) -> list[tuple[str, float]]:
     with profile(activities=[ProfilerActivity.CUDA, ProfilerActivity.CPU]) as seen:
         work()
         torch.cuda.synchronize()
-    events = [e for e in seen.events() if e.device_type == torch.autograd.DeviceType.CUDA]
+    events = [e for e in seen.events() if e.device_type == DeviceType.CUDA]
     events.sort(key=lambda e: e.time_range.start)
     return [(e.name, float(e.time_range.elapsed_us())) for e in events if not e.name.startswith(("Mem", "Activity"))]
 
@@ -51,8 +52,8 @@ def _name(bench: Bench, point: Mapping[str, Any]) -> dict[str, Any]:
     if not found:
         raise NotMeasuredError("the profiler saw no kernel")
     return {"kernels": len(found), "names": " | ".join(name for name, _ in found),
-            "each_us": " | ".join(f"{us:.2f}" for _, us in found), "median_us": sum(us for _, us in found), "repeats": 1,
-            "remark": "profiled once"}
+            "each_us": " | ".join(f"{us:.2f}" for _, us in found), "median_us": sum(us for _, us in found),
+            "repeats": 1, "remark": "profiled once"}
 
 
 KERNEL_NAMES = Experiment(
