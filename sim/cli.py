@@ -111,9 +111,11 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
     add("--max-in-flight", type=int, metavar="D", help="speculation depth, as in speed:max_in_flight=D")
     add("--batch", type=int, default=1, metavar="B", help="sequences at a time (default 1)")
     add("--tokens", type=int, metavar="N", help="whole sequences until N tokens (default 1000; a file is played whole)")
-    add("--tier", default="roofline", metavar="TIER", help="how fine the device is simulated (roofline)")
+    add("--tier", default="fluid", metavar="TIER", help="how finely the device is simulated: roofline, fluid (default)")
     add("--control", metavar="C", help="where the schedule decides: host, lagged:N, device (default: the stack's)")
-    add("--launch", metavar="L", help="eager, stream or graph (default: the stack's)")
+    add("--rival-control", metavar="C", help="where the rivals' decoding is decided (default: as the schedule)")
+    add("--launch", metavar="L", help="eager, stream, graph, graph+pdl or persistent (default: the stack's)")
+    add("--l2", metavar="P=T,...", help="L2 policies, such as keep=group,stream=head (default: the stack's)")
     add("--prompt", type=int, metavar="P", help="position of the first token (default: the trace's)")
     add("--record", default="passes", metavar="R", help="what the JSON keeps: summary, passes, kernels")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="change a number, such as hbm.bandwidth=6TB/s")
@@ -136,7 +138,8 @@ def _scenario(options: argparse.Namespace) -> Scenario:
     return Scenario(
         gpu=options.gpu, stack=options.stack, model=options.model, trace=options.trace, synth=options.synth,
         schedule=schedule, batch=options.batch, tokens=options.tokens, prompt=options.prompt, tier=options.tier,
-        control=options.control, launch=options.launch, record=options.record, sets=tuple(sets),
+        control=options.control, rival_control=options.rival_control, launch=options.launch, l2=options.l2,
+        record=options.record, sets=tuple(sets),
     )
 
 

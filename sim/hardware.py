@@ -50,6 +50,8 @@ class L2:
     """Read bandwidth on the plateau of footprints that fit."""
     hit_curve: tuple[tuple[float, float], ...]
     """(unique bytes since the last use / capacity, fraction that hits), piecewise linear, falling from 1 to 0."""
+    keep_fraction: float | None = None
+    """Most of the capacity that can be set aside for tensors to keep; None: the chip cannot."""
     near_latency_ps: int | None = None
     far_latency_ps: int | None = None
     line_bytes: int = 128
@@ -91,6 +93,8 @@ class Launch:
     """From the end of one kernel to the start of a dependent one inside a CUDA graph, both small."""
     stream_gap_ps: int
     """The same for kernels launched one by one into a stream that is kept full."""
+    pdl_gap_ps: int | None = None
+    """The gap inside a graph with programmatic dependent launch; None: the chip has none."""
     start_ps: int
     """From the launch call's return on an idle GPU to the first kernel's start."""
     barrier_ps: int | None = None
@@ -124,7 +128,7 @@ class Gpu:
     title: str
     """As people call it."""
     generation: str
-    """Architecture by which a stack's kernel numbers are looked up: ampere, ada, hopper, blackwell, blackwell_rtx, ..."""
+    """Architecture, by which a stack's kernel numbers are looked up: ampere, ada, hopper, blackwell, ..."""
     sm: Sm
     l2: L2
     hbm: Hbm

@@ -23,6 +23,8 @@ class Peaks:
 
     hbm_bytes_per_s: float
     flop_per_s: float
+    clock_hz: float
+    """Of the SMs."""
 
 
 def figures(timeline: Timeline, peaks: Peaks) -> dict[str, Any]:
@@ -44,6 +46,11 @@ def figures(timeline: Timeline, peaks: Peaks) -> dict[str, Any]:
         "squashed_tokens": count.squashed_tokens,
         "rows_per_pass": {str(rows): n for rows, n in sorted(count.rows_per_pass.items())},
         "total_us": total / PS_PER_US,
+        "total_cycles": round(total * peaks.clock_hz / PS_PER_S),
+        "prefill_us": sum(d.prefill_ps for d in timeline.decodes) / PS_PER_US,
+        "time_to_first_token_us": _ratio(sum(d.prefill_ps + d.first_ps - d.start_ps for d in timeline.decodes)
+                                         / PS_PER_US, len(timeline.decodes)),
+        "end_to_end_us": end_to_end_ps(timeline) / PS_PER_US,
         "time_per_token_us": _ratio(each / PS_PER_US, tokens),
         "gap_us": gaps(timeline),
         "tokens_per_s": _ratio(tokens * PS_PER_S, total),
@@ -83,11 +90,19 @@ def gain(schedule: Timeline, plain: Timeline) -> dict[str, float | None]:
 
     return {
         "speedup": speedup(schedule, plain),
+        "end_to_end_speedup": _over(
+            _ratio(end_to_end_ps(plain), plain.counters.committed_tokens),
+            _ratio(end_to_end_ps(schedule), schedule.counters.committed_tokens)),
         "requested_bytes_ratio": _over(weights(plain, "requested_bytes"), weights(schedule, "requested_bytes")),
         "hbm_bytes_ratio": _over(weights(plain, "hbm_bytes"), weights(schedule, "hbm_bytes")),
         "kernels_ratio": _over(_ratio(plain.counters.kernels, plain.counters.committed_tokens),
                                _ratio(schedule.counters.kernels, schedule.counters.committed_tokens)),
     }
+
+
+def end_to_end_ps(timeline: Timeline) -> int:
+    """Prefill and decoding of every sequence, one after the other."""
+    return timeline.decode_ps + sum(d.prefill_ps for d in timeline.decodes)
 
 
 def speedup(schedule: Timeline, rival: Timeline) -> float | None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import itertools
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from . import __version__
 from .catalog import unshared
 from .config import resolved as resolved_inputs
+from .machine.l2 import KNEE
 from .metrics import Peaks, figures, gain, speedup
 from .scenario import Resolved, Scenario, plainly, play, resolve
 from .timeline import Timeline
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 SCHEMA = "speedsim-result/1"
 RESAMPLES = 1000
+LEAST_KNEE_SHARE = 0.02
+"""Share of bytes read near the L2's knee from which an answer shows both ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,7 @@ def document(result: Answer) -> dict[str, Any]:
                   "sequences": len(mine.trace.sequences), "tokens": sum(s.count for s in mine.trace.sequences)},
         "schedule": {"name": mine.schedule_name, "plan": mine.plan.value.name, "plan_hash": mine.plan.digest},
         "tier": scenario.tier, "control": str(mine.control), "launch": mine.launch,
+        "rival_control": str(result.runs[result.plain_key][0].control),
         "batch": scenario.batch, "prompt": scenario.prompt,
         "inputs": {"gpu": resolved_inputs(mine.gpu), "stack": resolved_inputs(mine.stack),
                    "model": resolved_inputs(mine.model), "plan": resolved_inputs(mine.plan)},
@@ -90,6 +94,7 @@ def document(result: Answer) -> dict[str, Any]:
         "gain": gain(schedule, result.timeline(result.plain_key)),
         "gain_over": {key: speedup(schedule, line) for key, (_, line) in result.runs.items() if key != result.key},
         "intervals": intervals(result),
+        "knee": knee(result),
         "sentence": sentence(result),
         "notes": [*mine.notes, *schedule.notes],
     }
@@ -107,7 +112,7 @@ def _version(package: str) -> str | None:
 
 def _figures(side: Resolved, line: Timeline, batch: int) -> dict[str, Any]:
     gpu, model = side.gpu.value, side.model.value
-    peaks = Peaks(gpu.hbm.bandwidth_bytes_per_s, gpu.sm.peak_flop_per_s[model.dtype.activations])
+    peaks = Peaks(gpu.hbm.bandwidth_bytes_per_s, gpu.sm.peak_flop_per_s[model.dtype.activations], gpu.sm.clock_hz)
     longest = max((s.first + s.count for s in side.trace.sequences), default=0)
     needed = memory_bytes(model, longest, batch)
     capacity = gpu.hbm.capacity_bytes
@@ -119,6 +124,34 @@ def _figures(side: Resolved, line: Timeline, batch: int) -> dict[str, Any]:
 def memory_bytes(model: Model, longest: int, batch: int) -> int:
     """Weights, and keys and values of every layer instance for `batch` sequences of the longest length."""
     return model.total_bytes + batch * longest * model.layers * model.kv_bytes
+
+
+def knee(result: Answer) -> dict[str, Any] | None:
+    """Both ends of an answer that hangs on the L2's knee; None where next to nothing was read there.
+
+    On a two-sided cache a reuse distance between KNEE hits or misses by who reads, which no model here knows: the run
+    and its plain rival are repeated with the hit curve moved so that its plateau ends at either end.
+    """
+    mine = result.resolved
+    share = max(_knee_share(line) for _, line in result.runs.values())
+    if share < LEAST_KNEE_SHARE:
+        return None
+    plateau = max((x for x, h in mine.gpu.value.l2.hit_curve if h == 1), default=0.0)
+    ends: dict[str, Any] = {"share": share}
+    for name, end in zip(("early", "late"), KNEE, strict=True):
+        l2 = mine.gpu.value.l2
+        curve = tuple((x * end / plateau, h) for x, h in l2.hit_curve) if plateau else l2.hit_curve
+        gpu = replace(mine.gpu, value=replace(mine.gpu.value, l2=replace(l2, hit_curve=curve)))
+        moved = replace(mine, gpu=gpu, scenario=replace(mine.scenario, record="summary"))
+        lines = play(moved), play(plainly(moved))
+        ends[name] = {"plateau": end, "speedup": speedup(*lines), "time_per_token_us": _per_token_us(lines[0])}
+    return ends
+
+
+def _knee_share(line: Timeline) -> float:
+    """Share of the weights' and caches' bytes that were read near the knee."""
+    count = line.counters
+    return count.knee_bytes / max(1, sum(size for kind, size in count.requested_bytes.items() if kind != "activations"))
 
 
 def parts(line: Timeline) -> dict[str, int]:
@@ -139,7 +172,7 @@ def intervals(result: Answer) -> dict[str, dict[str, Any]]:
     corner) and widened by the text's sampling error, a bootstrap over sequences.
     """
     ranges = result.resolved.stack.value.uncertainty
-    corners = list(itertools.product(ranges.host, ranges.launch, ranges.device))
+    corners = list(itertools.product(ranges.host, ranges.launch, ranges.device[result.resolved.scenario.tier]))
     found: dict[str, dict[str, Any]] = {}
     times = {}
     for key, (_, line) in result.runs.items():

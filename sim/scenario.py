@@ -16,7 +16,7 @@ from .oracle import TraceOracle
 from .program import Ids, Program, Schedule, Text, watched
 from .registry import find, is_path
 from .schedule_names import schedule_named
-from .stack import Control
+from .stack import LAUNCHES, POLICIES, TENSORS, Control
 from .timeline import RECORDS, Timeline
 from .trace import Trace, lengths_only, limited, load, shifted, synthetic_from
 from .units import InputError, NotCoveredError
@@ -49,10 +49,15 @@ class Scenario:
     """Whole sequences in file order until so many tokens; None: all of a file or a synthetic trace, 1,000 of a name."""
     prompt: int | None = None
     """Position of the first row, instead of the trace's."""
-    tier: str = "roofline"
+    tier: str = "fluid"
+    """How finely the device is simulated: roofline (what cannot be beaten) or fluid."""
     control: str | None = None
     launch: str | None = None
     """None: the stack's."""
+    rival_control: str | None = None
+    """None: the schedule's."""
+    l2: str | None = None
+    """L2 policies, such as `keep=group,stream=head`; None: the stack's."""
     record: str = "passes"
     sets: tuple[tuple[str, str], ...] = ()
     """Changed numbers, (key, value) as text: `hbm.bandwidth`, `stack.host.turnaround`, `model.ffn`, `run.batch`."""
@@ -90,7 +95,7 @@ def resolve(scenario: Scenario) -> Resolved:
     scenario = _with_run_keys(scenario, keys["run"])
     _check(scenario)
     gpu = load_gpu(scenario.gpu, keys["gpu"])
-    stack = load_stack(scenario.stack, keys["stack"])
+    stack = load_stack(scenario.stack, keys["stack"] + _policies(scenario.l2))
     model = load_model(scenario.model, keys["model"])
     plan = load_plan(stack.value.plan)
     model, notes = _computable(model, gpu.value)
@@ -118,24 +123,29 @@ def _computable(model: Loaded[Model], gpu: Gpu) -> tuple[Loaded[Model], tuple[st
 def plainly(resolved: Resolved, model: Loaded[Model] | None = None) -> Resolved:
     """The same run decoded token by token, by the same model or by another of which only the lengths are known."""
     schedule, name = schedule_named("autoregressive", ())
-    if model is None:
-        return replace(resolved, schedule=schedule, schedule_name=name)
-    return replace(resolved, schedule=schedule, schedule_name=name, model=model, trace=lengths_only(resolved.trace))
+    asked = resolved.scenario.rival_control
+    control = resolved.control if asked is None else _control(asked)
+    rival = replace(resolved, schedule=schedule, schedule_name=name, control=control)
+    return rival if model is None else replace(rival, model=model, trace=lengths_only(resolved.trace))
 
 
 def play(resolved: Resolved) -> Timeline:
     """Put the oracle, the schedule and the machine together and run them."""
-    from .machine.build import sim_machine
+    from .machine.build import prefill_ps, sim_machine
     from .machine.player import Setting
 
+    gpu, stack, plan = resolved.gpu.value, resolved.stack.value, resolved.plan.value
     model, schedule, scenario = resolved.model.value, resolved.schedule, resolved.scenario
     fixed = None if resolved.control.where == "host" else schedule.slots(model.repetitions)
     source = max((s.source_tokens for s in resolved.trace.sequences), default=0)
-    setting = Setting(resolved.stack.value, resolved.control, resolved.launch, fixed,
+    setting = Setting(stack, resolved.control, resolved.launch, fixed,
                       schedule.reads(model.repetitions), scenario.batch, source)
-    machine = sim_machine(resolved.gpu.value, resolved.stack.value, model, resolved.plan.value, setting,
-                          scenario.record, scenario.tier)
-    return machine.play(program_of(resolved))
+    line = sim_machine(gpu, stack, model, plan, setting, scenario.record, scenario.tier).play(program_of(resolved))
+    prompt = {s.id: s.first for s in resolved.trace.sequences}
+    time = {n: prefill_ps(gpu, stack, model, plan, resolved.launch, scenario.tier, n) for n in set(prompt.values())}
+    for decode in line.decodes:
+        decode.prefill_ps = time[prompt[decode.sequence]]
+    return line
 
 
 def program_of(resolved: Resolved) -> Program:
@@ -208,13 +218,24 @@ def _check(scenario: Scenario) -> None:
         value = getattr(scenario, name)
         if value not in known:
             raise InputError(f"--{name} {value}: {name}: must be one of {', '.join(known)}")
-    if scenario.launch is not None:
-        from .stack import LAUNCHES
-
-        if scenario.launch not in LAUNCHES:
-            raise InputError(f"--launch {scenario.launch}: launch: must be one of {', '.join(LAUNCHES)}")
+    if scenario.launch is not None and scenario.launch not in LAUNCHES:
+        raise InputError(f"--launch {scenario.launch}: launch: must be one of {', '.join(LAUNCHES)}")
     if scenario.trace is not None and scenario.synth is not None:
         raise InputError("--trace and --synth: give one of them")
+
+
+def _policies(text: str | None) -> tuple[tuple[str, str], ...]:
+    """`keep=group,stream=head` as changes of the stack's l2_policy."""
+    changes = []
+    for pair in (text or "").split(",") if text else ():
+        policy, equals, tensors = pair.partition("=")
+        if not equals or policy not in POLICIES:
+            raise InputError(f"--l2 {text}: {policy!r} is none of {', '.join(POLICIES)}; write keep=group,stream=head")
+        for tensor in tensors.split("+"):
+            if tensor not in TENSORS:
+                raise InputError(f"--l2 {text}: {tensor!r} is none of {', '.join(TENSORS)}")
+            changes.append((f"l2_policy.{tensor}", policy))
+    return tuple(changes)
 
 
 def _control(text: str) -> Control:

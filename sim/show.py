@@ -17,7 +17,7 @@ BAR = 28
 
 def table(result: Answer) -> str:
     """The answer for the screen: what was asked, the schedule beside its rivals, the gain and its cause."""
-    from .result import intervals, sentence
+    from .result import intervals, knee, sentence
 
     mine, scenario = result.resolved, result.resolved.scenario
     trace = mine.trace
@@ -36,6 +36,12 @@ def table(result: Answer) -> str:
         cells = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
         lines.append("  ".join((row[0].ljust(widths[0]), *cells)).rstrip())
     lines += ["", "time by what it waits for (us a token)", *_bars(result), "", sentence(result)]
+    ends = knee(result)
+    if ends:
+        lines.append(f"note: {ends['share']:.0%} of the bytes are read near the knee of the two-sided L2, which is hard to "
+                     f"predict: the gain is {ends['early']['speedup']:.2f} x if its plateau ends at "
+                     f"{ends['early']['plateau']} of the capacity, {ends['late']['speedup']:.2f} x at "
+                     f"{ends['late']['plateau']}")
     lines += [f"note: {note}" for note in (*mine.notes, *result.timeline(result.key).notes)]
     return "\n".join(lines)
 

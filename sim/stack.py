@@ -7,10 +7,13 @@ hw_configs/stacks/*.yaml are the field names without their unit.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
-LAUNCHES = ("eager", "stream", "graph")
+LAUNCHES = ("eager", "stream", "graph", "graph+pdl", "persistent")
+POLICIES = ("normal", "keep", "stream")
+TENSORS = ("group", "head", "kv")
+"""Tensors that an L2 policy can name: the group's weights, the head, keys and values."""
 
 
 class Control(NamedTuple):
@@ -109,8 +112,8 @@ class Uncertainty:
 
     host: tuple[float, float]
     launch: tuple[float, float]
-    device: tuple[float, float]
-    """Time inside kernels against the roofline's."""
+    device: dict[str, tuple[float, float]]
+    """Time inside kernels, by tier."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +125,7 @@ class Stack:
     framework: str
     version: str
     launch: str
-    """eager, stream or graph."""
+    """One of LAUNCHES."""
     control: str
     """host, lagged:N or device."""
     plan: str
@@ -131,9 +134,15 @@ class Stack:
     """Row counts for which a graph is captured, rising; None: every row count. Beyond the last a pass runs eager."""
     host: HostWork
     kernels: Kernels
+    l2_policy: dict[str, str] = field(default_factory=dict)
+    """Policy by tensor (TENSORS, POLICIES): keep sets it aside in the L2, stream lets it pass by."""
     uncertainty: Uncertainty
 
     def __post_init__(self) -> None:
+        for tensor, policy in self.l2_policy.items():
+            if tensor not in TENSORS or policy not in POLICIES:
+                raise ValueError(f"l2_policy {tensor}: {policy} is not one of {', '.join(TENSORS)} with one of "
+                                 f"{', '.join(POLICIES)}")
         if self.launch not in LAUNCHES:
             raise ValueError(f"launch {self.launch!r} is none of {', '.join(LAUNCHES)}")
         Control.parse(self.control)

@@ -94,6 +94,8 @@ class Counters:
     """Before the L2."""
     hbm_bytes: dict[str, int] = field(default_factory=lambda: dict.fromkeys(TRAFFIC, 0))
     """After it."""
+    knee_bytes: int = 0
+    """Bytes read where the L2's answer is hard to predict: near the knee of a two-sided cache."""
     rows_per_pass: dict[int, int] = field(default_factory=dict)
     """Sweeps by the number of live rows."""
 
@@ -106,6 +108,10 @@ class Decode:
     start_ps: int
     end_ps: int
     tokens: int
+    first_ps: int = 0
+    """Its first commit."""
+    prefill_ps: int = 0
+    """Time of its prompt, apart from the decoding."""
 
 
 @dataclass(slots=True)
@@ -158,7 +164,9 @@ class Timeline:
         return {
             "source": self.source, "repetitions": self.repetitions, "record": self.record,
             "bound_ps": dict(self.bound_ps),
-            "decodes": [[d.sequence, d.start_ps, d.end_ps, d.tokens] for d in self.decodes],
+            "decodes": [
+                [d.sequence, d.start_ps, d.end_ps, d.tokens, d.first_ps, d.prefill_ps] for d in self.decodes
+            ],
             "commits": [list(moment) for moment in self.commits],
             "patterns": [
                 {"duration_ps": p.duration_ps, "rows": p.rows, "heads": p.heads, "spans": [list(s) for s in p.spans]}

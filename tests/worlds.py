@@ -13,7 +13,7 @@ from speedsim.model import Model
 from speedsim.oracle import StrictOracle, TraceOracle
 from speedsim.plan import Plan
 from speedsim.program import Commit, Ids, Issue, Oracle, Pass, Program, Retire, Squash, Text, Wait, watched
-from speedsim.stack import AttentionKernels, Control, HostWork, Kernels, Stack, Uncertainty
+from speedsim.stack import AttentionKernels, Control, GemmKernels, HostWork, Kernels, Stack, Uncertainty
 from speedsim.timeline import Timeline
 from speedsim.trace import Sequence, Trace
 
@@ -99,8 +99,14 @@ def tiny_stack(**changes: object) -> Stack:
         plan="weights_only", widths=parts["widths"],
         host=HostWork(turnaround_ps=parts["turnaround"], dispatch_ps=parts["dispatch"],
                       enqueue_ps=parts["enqueue"], graph_call_ps=parts["graph"]),
-        kernels=Kernels(attention=AttentionKernels(backend="none", block=parts["block"])),
-        uncertainty=Uncertainty(host=(1.0, 1.0), launch=(1.0, 1.0), device=(1.0, 1.0)),
+        kernels=Kernels(
+            gemm=GemmKernels(tiles=(64,), tile_rows=64, k_step=64, stages=8, wide_penalty=1.0,
+                             split_cost={"default": 0}, split_least={"default": 0}, step_cycles={"default": 0.0},
+                             fixed_ps={"default": 0}),
+            attention=AttentionKernels(backend="none", block=parts["block"], stages=2, most_splits=1,
+                                       step_cycles={"default": 0.0}, fixed_ps={"default": 0}),
+        ),
+        uncertainty=Uncertainty(host=(1.0, 1.0), launch=(1.0, 1.0), device={}),
     )
 
 

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from .refusal import RefusedError
+
 
 class Lanes(NamedTuple):
     """Where each row's keys and values lie."""
@@ -47,14 +49,23 @@ def gather(query: Tensor, kv: Tensor, lanes: Lanes) -> Tensor:
     return mixed.squeeze(2)
 
 
-def backend(name: str, device: str) -> tuple[str, Backend]:
+def backend(name: str, device: str) -> Backend:
     """The backend of this name; `auto` is `indirect` on a GPU that has Triton, `gather` elsewhere."""
     if name == "gather" or (name == "auto" and not device.startswith("cuda")):
-        return "gather", gather
+        return gather
     try:
         from .attention_triton import indirect
     except ImportError:
         if name == "auto":
-            return "gather", gather
+            return gather
         raise
-    return "indirect", indirect
+    return indirect
+
+
+def plan(name: str, launch: str, attend: Backend) -> str:
+    """The execution plan of this name; `auto` is `graph_fused` in graphs with `indirect` attention, else `eager`."""
+    if name not in ("auto", "eager", "graph_fused"):
+        raise RefusedError(f"plan {name!r}: this machine plays eager and graph_fused")
+    if name != "auto":
+        return name
+    return "graph_fused" if launch == "graph" and attend is not gather else "eager"

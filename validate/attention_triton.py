@@ -1,4 +1,5 @@
-"""Attention over lanes where they lie: one program a (row, query head, part of the context), then a combination.
+"""Attention over lanes where they lie: one program a (row, query head, part of the context), then a combination where
+there is more than one part.
 
     part p of a row:  m_p = max s,  l_p = sum exp(s - m_p),  a_p = sum exp(s - m_p) v        s = scale q.k
     row:              sum_p exp(m_p - m) a_p / sum_p exp(m_p - m) l_p
@@ -25,7 +26,7 @@ MOST_PARTS = 16
 
 
 @triton.jit
-def _part(query, kv, key_lane, position, mixed, peak, total, scale, to_value, max_len, q_heads, kv_heads,
+def _part(query, kv, key_lane, position, mixed, peak, total, result, scale, to_value, max_len, q_heads, kv_heads,
           HEAD: tl.constexpr, PADDED: tl.constexpr, PARTS: tl.constexpr, BLOCK: tl.constexpr):  # noqa: N803
     row, head, part = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     context = tl.load(position + row) + 1
@@ -56,9 +57,12 @@ def _part(query, kv, key_lane, position, mixed, peak, total, scale, to_value, ma
         weight = weight * shrink + tl.sum(share, axis=0)
         high = higher
     cell = (row * q_heads + head) * PARTS + part
-    tl.store(mixed + cell * HEAD + dim, sums, mask=dim < HEAD)
-    tl.store(peak + cell, high)
-    tl.store(total + cell, weight)
+    if PARTS == 1:
+        tl.store(result + cell * HEAD + dim, (sums / weight).to(result.dtype.element_ty), mask=dim < HEAD)
+    else:
+        tl.store(mixed + cell * HEAD + dim, sums, mask=dim < HEAD)
+        tl.store(peak + cell, high)
+        tl.store(total + cell, weight)
 
 
 @triton.jit
@@ -85,12 +89,16 @@ def indirect(query: Tensor, kv: Tensor, lanes: Lanes) -> Tensor:
     kv_heads, max_len = kv.shape[4], kv.shape[3]
     count = parts(lanes.window)
     query = query.contiguous()
-    mixed = torch.empty(rows, q_heads, count, head, device=query.device, dtype=torch.float32)
-    peak = torch.empty(rows, q_heads, count, device=query.device, dtype=torch.float32)
-    total = torch.empty_like(peak)
     result = torch.empty_like(query)
+    mixed = peak = total = result
+    if count > 1:
+        mixed = torch.empty(rows, q_heads, count, head, device=query.device, dtype=torch.float32)
+        peak = torch.empty(rows, q_heads, count, device=query.device, dtype=torch.float32)
+        total = torch.empty_like(peak)
     padded = triton.next_power_of_2(head)
-    _part[(rows, q_heads, count)](query, kv, lanes.key, lanes.position, mixed, peak, total, head**-0.5, lanes.to_value,
-                                  max_len, q_heads, kv_heads, HEAD=head, PADDED=padded, PARTS=count, BLOCK=BLOCK)
-    _combine[(rows * q_heads,)](mixed, peak, total, result, HEAD=head, PADDED=padded, PARTS=count)
+    _part[(rows, q_heads, count)](query, kv, lanes.key, lanes.position, mixed, peak, total, result, head**-0.5,
+                                  lanes.to_value, max_len, q_heads, kv_heads, HEAD=head, PADDED=padded, PARTS=count,
+                                  BLOCK=BLOCK)
+    if count > 1:
+        _combine[(rows * q_heads,)](mixed, peak, total, result, HEAD=head, PADDED=padded, PARTS=count)
     return result

@@ -39,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     play.add_argument("--schedule", default="speed", choices=("speed", "autoregressive"))
     play.add_argument("--control", default="host", choices=("host", "device"))
     play.add_argument("--launch", default="graph", choices=("graph", "eager"))
+    play.add_argument("--plan", default="auto", choices=("auto", "eager", "graph_fused"))
     play.add_argument("--tokens", type=int, default=64)
     play.add_argument("--seed", type=int, default=0)
     play.add_argument("--repeats", type=int, default=3, help="runs; the last one is told")

@@ -53,7 +53,7 @@ def player_for(options: argparse.Namespace, device: str) -> tuple[Model, Player]
     where = environment(device)
     source = f"measured on {where['name']}, {where['began'][:10]}"
     return model, Player(decoder, PROMPT + options.tokens + 2, source=source, control=options.control,
-                         launch=options.launch, notes=notes)
+                         launch=options.launch, plan=options.plan, notes=notes)
 
 
 def replay_run(options: argparse.Namespace, device: str) -> dict[str, Any]:

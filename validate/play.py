@@ -22,6 +22,7 @@ from speedsim.workloads.decoder import Decoder
 
 from .account import Account
 from .attention import backend
+from .attention import plan as plan_named
 from .device_control import DeviceForm, DeviceLoop, DeviceRun
 from .execution_log import ExecutionLog, LiveOracle, LogOracle
 from .refusal import RefusedError
@@ -46,17 +47,19 @@ class Player:
 
     def __init__(self, decoder: Decoder, max_len: int, *, source: str, control: str = "host", launch: str = "graph",
                  widths: tuple[int, ...] | None = None, batch: int = 1, attention: str = "auto", step: str = "plain",
-                 notes: Sequence[str] = ()) -> None:
+                 plan: str = "auto", notes: Sequence[str] = ()) -> None:
         if control not in ("host", "device"):
             raise RefusedError(f"control {control!r}: this machine plays host and device")
         if control == "device" and batch != 1:
             raise RefusedError(f"batch {batch}: device control is measured with one sequence at a time")
         g = decoder.shape.repetitions
         most_rows = max(64, batch * g, *(widths or ()))
-        chosen = backend(attention, str(decoder.embed.weight.device))[1]
-        self.stage = Stage(decoder, most_rows + batch, batch, max_len, chosen)
+        attend = backend(attention, str(decoder.embed.weight.device))
+        kernels = plan_named(plan, launch, attend)
+        self.stage = Stage(decoder, most_rows + batch, batch, max_len, attend, kernels)
         self.units = Units(self.stage, launch, widths, most_rows, max(64, g))
-        self._source, self._control, self._batch, self._step, self._notes = source, control, batch, step, list(notes)
+        self._source, self._control, self._batch, self._step = source, control, batch, step
+        self._notes = [*notes, f"plan {kernels}", f"attention {attend.__name__}"]
         self._loops: dict[tuple[object, bool], DeviceLoop] = {}
 
     def replay(self, schedule: Schedule, sequences: Sequence[trace.Sequence],
@@ -102,7 +105,7 @@ class Player:
             runs.append(loop.run(text, token, eos, sequence))
             log.sweeps.extend(runs[-1].sweeps)
         notes = [*self._notes, *self.units.notes, *loop.notes, "live" if facts is None else "replay of a trace",
-                 f"attention: {self.stage.backend.__name__}", "control device: heads of all slots are computed",
+                 "control device: heads of all slots are computed",
                  "measured: kernels, bytes and flop were not counted; time on the device is `wait`"]
         return _checked(schedule, texts, runs, log, loop.slots, Account(self._source, g, notes))
 

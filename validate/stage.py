@@ -13,7 +13,9 @@ and the last place, which nobody reads either.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -47,6 +49,8 @@ class Stage:
     max_len: int
     """Positions of a sequence."""
     backend: Backend = gather
+    plan: str = "eager"
+    """Which kernels a pass is made of: `eager`, the reference decoder's own; `graph_fused`, fused.py's."""
     seed: int = 0
     kv: Tensor = field(init=False)
     """[U*G, 2, places + 1, max_len, kv_heads, head_dim]."""
@@ -54,6 +58,8 @@ class Stage:
     """[seats + 1, d_model]."""
     words: Tensor = field(init=False)
     """[seats*G + places + 1], int64."""
+    _sweep: Callable[..., Tensor] = field(init=False)
+    _steps: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
         shape, weight = self.decoder.shape, self.decoder.embed.weight
@@ -65,6 +71,13 @@ class Stage:
         self.hidden = weight.new_empty(self.seats + 1, shape.d_model).normal_(generator=draw)
         count = self.seats * shape.repetitions + self.places + 1
         self.words = torch.randint(shape.vocab, (count,), device=weight.device, generator=draw)
+        self._steps = torch.arange(instances, device=weight.device).unsqueeze(1) * (2 * (self.places + 1))
+        if self.plan == "graph_fused":
+            from . import fused
+
+            self._sweep = partial(fused.sweep, self, turned=fused.turns(self))
+        else:
+            self._sweep = self._sweep_eagerly
 
     @property
     def device(self) -> torch.device:
@@ -85,21 +98,27 @@ class Stage:
 
         `tokens` [rows] are the inputs of rows at depth 0; `window` bounds every row's position.
         """
+        return self._sweep(rows, tokens, repetitions, window)
+
+    def lanes(self, rows: Rows) -> Tensor:
+        """[U*G, rows] the lane of each row's keys in the layer instances from its depth on."""
+        block = self.decoder.shape.group_layers * 2 * (self.places + 1)
+        return self._steps + (rows.depth * block + rows.place)
+
+    def _sweep_eagerly(self, rows: Rows, tokens: Tensor, repetitions: int, window: int) -> Tensor:
         shape = self.decoder.shape
         cos, sin = rotary(rows.position, shape.head_dim)
         x = torch.where((rows.depth == 0).unsqueeze(-1), self.decoder.embed(tokens), self.hidden[rows.seat])
         width = self.places + 1
         flat = self.kv.view(-1, shape.kv_heads, shape.head_dim)
-        layer_stride = 2 * width * self.max_len
-        lane = rows.depth * (shape.group_layers * 2 * width) + rows.place
-        spot = lane * self.max_len + rows.position
+        lanes = self.lanes(rows)
+        keys = lanes * self.max_len + rows.position
+        values = keys + width * self.max_len
 
         def attend(instance: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-            here = spot + instance * layer_stride
-            flat.index_copy_(0, here, key)
-            flat.index_copy_(0, here + width * self.max_len, value)
-            lanes = Lanes(lane + instance * 2 * width, width, rows.position, window)
-            return self.backend(query, self.kv, lanes)
+            flat.index_copy_(0, keys[instance], key)
+            flat.index_copy_(0, values[instance], value)
+            return self.backend(query, self.kv, Lanes(lanes[instance], width, rows.position, window))
 
         for number in range(repetitions):
             x = self.decoder.repetition(x, cos, sin, number, attend)

@@ -35,7 +35,7 @@ class TorchMachine:
         self._units, self._stage = units, units.stage
         self._source, self._prompts, self._log = source, prompts or {}, log
         self._notes = [
-            *notes, *units.notes, f"attention: {self._stage.backend.__name__}",
+            *notes, *units.notes,
             "measured: passes of one launch unit are not timed apart; time on the device is not divided: it is `wait`",
             "measured: kernels, bytes and flop were not counted",
         ]

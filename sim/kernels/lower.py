@@ -49,6 +49,13 @@ class PassShape(NamedTuple):
     repetitions: int = 1
     source_tokens: int = 0
     """Length of the cross-attention."""
+    prompt: bool = False
+    """Whether each row stands for a whole prompt of its context's length, taken in at once."""
+
+
+def prefill_shape(tokens: int, repetitions: int) -> PassShape:
+    """A prompt of so many tokens through the whole model, the head read for its last token."""
+    return PassShape((RowShape(0, 0, tokens, True),), tokens, tokens, 1, repetitions, prompt=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +134,13 @@ class Lowering:
                     cross_attention(model, where, tuple(r for _, r in of), shape.source_tokens,
                                     self.software.attention, self.sms)
                 )
-                flop, reads, family = flop + part.flop, reads + list(part.reads), "attention"
+                # Token i of a prompt attends to i + 1 keys: half of the square, and one read of keys and values.
+                every = (width + 1) // 2 if shape.prompt else 1
+                flop, reads, family = flop + part.flop * every, reads + list(part.reads), "attention"
                 grid, splits = part.grid, part.splits
             elif name == "kv_write":
-                writes += [Access(Tensor(("kv", i, r.place), "kv"), model.kv_bytes) for i, r in of]
+                tokens = width if shape.prompt else 1
+                writes += [Access(Tensor(("kv", i, r.place), "kv"), model.kv_bytes * tokens) for i, r in of]
                 family = "kv_cache" if len(operations) == 1 else family
             elif name == "argmax":
                 family = "sampling"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..kernels.lower import Lowering
+from ..kernels.lower import Lowering, prefill_shape
+from ..units import NotCoveredError
 from .computed import Computer
 from .fluid import FluidDevice
 from .l2 import Residency
@@ -28,11 +29,29 @@ def sim_machine(gpu: Gpu, stack: Stack, model: Model, plan: Plan, setting: Setti
                 tier: str = "roofline", remember: bool = True, grain: int = 256) -> SimMachine:
     """A simulated GPU with an empty cache, driven as `setting` says.
 
-    `tier` is how finely kernels are simulated. `remember=False` computes every pass anew and gives the same picoseconds; `grain` is the resolution of the reuse
-    distance, in parts of the L2's capacity.
+    `tier` is how finely kernels are simulated. `remember=False` computes every pass anew and gives the same
+    picoseconds; `grain` is the resolution of the reuse distance, in parts of the L2's capacity.
     """
     lowering = Lowering(model, plan, stack.kernels, gpu.generation, gpu.sm.count)
-    residency = Residency(gpu.l2.capacity_bytes, gpu.l2.hit_curve, grain)
+    computer = _computer(gpu, stack, lowering, tier, remember, grain)
+    return SimMachine(model, computer, Launcher(gpu.launch, stack.host), setting, Recorder(model, record))
+
+
+def prefill_ps(gpu: Gpu, stack: Stack, model: Model, plan: Plan, launch: str, tier: str, tokens: int) -> int:
+    """Time for a prompt of so many tokens, from the launch call to the first token's arg-max, on an empty cache.
+
+    One pass through all repetitions at once; 0 for an empty prompt.
+    """
+    if not tokens:
+        return 0
+    lowering = Lowering(model, plan, stack.kernels, gpu.generation, gpu.sm.count)
+    computed = _computer(gpu, stack, lowering, tier).once(prefill_shape(tokens, model.repetitions))
+    return Launcher(gpu.launch, stack.host).launch(launch, computed, 0, False).end_ps
+
+
+def _computer(gpu: Gpu, stack: Stack, lowering: Lowering, tier: str, remember: bool = True,
+              grain: int = 256) -> Computer:
+    if "keep" in stack.l2_policy.values() and gpu.l2.keep_fraction is None:
+        raise NotCoveredError(f"{gpu.name}: its L2 sets nothing aside (l2_policy keep)")
     device: Device = RooflineDevice(gpu) if tier == "roofline" else FluidDevice(gpu, stack.kernels)
-    computer = Computer(lowering, device, residency, remember)
-    return SimMachine(lowering, computer, Launcher(gpu.launch, stack.host), setting, Recorder(model, record))
+    return Computer(lowering, device, Residency(gpu.l2, grain), gpu.energy, stack.l2_policy, remember)

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..hardware import Energy
 from ..kernels.attention import flop_per_key
-from ..kernels.demand import Kernel
+from ..kernels.demand import Kernel, Tensor
 from ..kernels.lower import Lowering, PassShape
+from ..units import duration_ps
 from .l2 import Residency, State
 from .work import Device, Timed, Work, alone
 
@@ -32,6 +34,8 @@ class Computed:
     """Bytes before the cache by kind, without self-attention's keys and values."""
     hbm: dict[str, int]
     """Bytes after it, likewise."""
+    knee_bytes: int
+    """Bytes read where a two-sided cache is hard to predict (l2.KNEE)."""
     row_flop_per_key: tuple[int, ...]
     """Self-attention's flop of each row per key of its context."""
     row_bytes_per_key: tuple[int, ...]
@@ -42,9 +46,10 @@ class Computed:
 class Computer:
     """Computes passes on a device and a cache, and remembers them."""
 
-    def __init__(self, lowering: Lowering, device: Device, residency: Residency, remember: bool = True) -> None:
+    def __init__(self, lowering: Lowering, device: Device, residency: Residency, energy: Energy,
+                 policy: dict[str, str], remember: bool = True) -> None:
         self._lowering, self._device, self._residency = lowering, device, residency
-        self._remember = remember
+        self._energy, self._policy, self._remember = energy, policy, remember
         self._count = 0
         self._forget()
         self._state = self._number(residency.state())
@@ -64,6 +69,11 @@ class Computer:
                 kept = (computed, self._number(state))
         self._state = kept[1]
         return kept[0]
+
+    def once(self, shape: PassShape) -> Computed:
+        """What the pass costs on an empty cache, without leaving anything in it."""
+        self._residency.restore(((), (), ()))
+        return self._compute(shape)
 
     def _forget(self) -> None:
         self._kept: dict[tuple[int, PassShape], tuple[Computed, int]] = {}
@@ -86,6 +96,7 @@ class Computer:
         hbm = dict(requested)
         missing: dict[tuple[str | int, ...], float] = {}
         timed, flop = [], 0
+        self._knee = 0
         for kernel in kernels:
             work = self._fetch(kernel, requested, hbm, missing)
             timed.append(self._time(work))
@@ -103,7 +114,7 @@ class Computer:
         if known is None:
             self._count += 1
             known = self._equal[content] = Computed(
-                self._count, tuple(timed), flop, requested, hbm, tuple(row_flop), tuple(row_bytes),
+                self._count, tuple(timed), flop, requested, hbm, self._knee, tuple(row_flop), tuple(row_bytes),
                 tuple(row_missed),
             )
         return known
@@ -129,7 +140,8 @@ class Computer:
             if tensor.kind == "activations":
                 missed = 0 if self._residency.holds(size) else size
             else:
-                hit = self._residency.read(tensor.name, size)
+                hit = self._residency.read(tensor.name, size, self._policy.get(_role(tensor), "normal"))
+                self._knee += size if self._residency.near_knee else 0
                 missed = size - int(size * hit)
                 if tensor.name[0] == "kv":
                     missing[tensor.name] = 1.0 - hit
@@ -148,5 +160,30 @@ class Computer:
         """The kernel alone on the device; equal kernels recur in every pass."""
         known = self._times.get(work)
         if known is None:
-            known = self._times[work] = alone(self._device, work)
+            known = self._times[work] = throttled(alone(self._device, work), self._energy)
         return known
+
+
+def _role(tensor: Tensor) -> str:
+    """What an L2 policy calls a tensor."""
+    if tensor.kind != "weights":
+        return tensor.kind
+    where = str(tensor.name[0])
+    return "group" if where.startswith("group") or where == "adapter" else where
+
+
+def throttled(timed: Timed, energy: Energy) -> Timed:
+    """The kernel stretched until the board's mean power is its limit: above it the clock falls.
+
+    E = static * t + (joules a byte) * HBM bytes + (joules a flop) * flop <= limit * t
+    """
+    limit, static = energy.limit_w, energy.static_w
+    if limit is None or static is None or limit <= static:
+        return timed
+    work = timed.work
+    joules = (energy.per_hbm_byte_j or 0.0) * work.hbm_bytes + (energy.per_flop_j or 0.0) * work.flop
+    least = duration_ps(joules, limit - static)
+    if least <= timed.duration_ps:
+        return timed
+    parts = (*timed.parts, ("flop", least - timed.duration_ps))
+    return Timed(work, least, parts, timed.prologue_ps)

@@ -5,6 +5,9 @@ bytes touched since its last use, its own included. Re-reading one footprint giv
 rotation give D = 6 W. h falls from 1 to 0 along `l2.hit_curve`: a straight step for a textbook LRU, a slope that starts
 near 0.7 of the capacity on two-sided parts that keep copies (gpu-benches, gpu-l2-cache).
 
+A tensor to *keep* is set aside: it stays, as far as the part of the cache that may be set aside holds all of them, and
+the others have what is left. A tensor to *stream* passes by: it is never found and displaces nothing.
+
 D is rounded to 1/256 of the capacity, so that equal situations are equal states. Ignored: sets, sectors, who reads.
 """
 
@@ -14,7 +17,13 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-State = tuple[tuple[Hashable, ...], tuple[int, ...]]
+from ..hardware import L2
+
+State = tuple[tuple[Hashable, ...], tuple[int, ...], tuple[tuple[Hashable, int], ...]]
+
+KNEE = (0.45, 0.75)
+"""Reuse distances over capacity between which a two-sided cache is hard to predict: from where each side can hold
+everything to where copies end the plateau (shared/private reads differ, and no curve of a decode step exists)."""
 
 
 def hit_fraction(curve: tuple[tuple[float, float], ...], x: float) -> float:
@@ -31,54 +40,80 @@ def hit_fraction(curve: tuple[tuple[float, float], ...], x: float) -> float:
 class Residency:
     """The recency list, least recently used first."""
 
-    capacity: int
-    curve: tuple[tuple[float, float], ...]
+    cache: L2
     grain: int = 256
     """D is known to capacity / grain."""
+    near_knee: bool = False
+    """Whether the last read lay in KNEE of a two-sided cache."""
     _names: list[Hashable] = field(default_factory=list)
     _sizes: list[int] = field(default_factory=list)
+    _kept: dict[Hashable, int] = field(default_factory=dict)
     _table: list[float] = field(default_factory=list)
-    _reach: int = 0
+    _last: float = 0.0
 
     def __post_init__(self) -> None:
-        end = next((x for x, h in reversed(self.curve) if h > 0), 0.0)
-        last = max(end, *(x for x, _ in self.curve))
+        self._last = max(x for x, _ in self.cache.hit_curve)
         # The middle of each grain stands for it: rounding to an edge would bias every read the same way.
-        self._table = [hit_fraction(self.curve, (k - 0.5) / self.grain) for k in range(int(last * self.grain) + 2)]
-        self._reach = int(last * self.capacity) + 1
+        steps = range(int(self._last * self.grain) + 2)
+        self._table = [hit_fraction(self.cache.hit_curve, (k - 0.5) / self.grain) for k in steps]
 
-    def read(self, name: Hashable, size: int) -> float:
+    def read(self, name: Hashable, size: int, policy: str = "normal") -> float:
         """Touch a tensor; return the fraction of it that was still there."""
-        if not self.capacity:
+        self.near_knee = False
+        if not self.cache.capacity_bytes or policy == "stream":
             return 0.0
+        return self._read_kept(name, size) if policy == "keep" else self._read_normal(name, size)
+
+    def _read_kept(self, name: Hashable, size: int) -> float:
+        known = name in self._kept
+        self._kept[name] = size
+        if not known:
+            return 0.0
+        return min(1.0, self._aside() / sum(self._kept.values()))
+
+    def _aside(self) -> int:
+        """Most bytes that may be set aside."""
+        return int(self.cache.capacity_bytes * (self.cache.keep_fraction or 0.0))
+
+    def _read_normal(self, name: Hashable, size: int) -> float:
         names, sizes = self._names, self._sizes
         try:
             place = names.index(name)
         except ValueError:
-            distance = None
-        else:
-            del names[place], sizes[place]
-            distance = size + sum(sizes[place:])
+            names.append(name)
+            sizes.append(size)
+            return 0.0
+        del names[place], sizes[place]
+        distance = size + sum(sizes[place:])
         names.append(name)
         sizes.append(size)
-        if distance is None:
+        room = self._room()
+        if not room:
             return 0.0
-        step = -(-distance * self.grain // self.capacity)
-        return self._table[step] if step < len(self._table) else self.curve[-1][1]
+        self.near_knee = self.cache.sides > 1 and KNEE[0] <= distance / room <= KNEE[1]
+        step = -(-distance * self.grain // room)
+        return self._table[step] if step < len(self._table) else self.cache.hit_curve[-1][1]
+
+    def _room(self) -> int:
+        """What tensors of normal policy share."""
+        if not self._kept:
+            return self.cache.capacity_bytes
+        return self.cache.capacity_bytes - min(self._aside(), sum(self._kept.values()))
 
     def holds(self, size: int) -> bool:
         """Whether something of this size that is used at once stays in the cache."""
-        return 0 < size <= self.capacity
+        return 0 < size <= self.cache.capacity_bytes
 
     def state(self) -> State:
         """What the list holds, without what is too old ever to hit."""
+        reach = int(self._last * self.cache.capacity_bytes) + 1
         total, keep = 0, len(self._sizes)
-        while keep and total <= self._reach:
+        while keep and total <= reach:
             keep -= 1
             total += self._sizes[keep]
         del self._names[:keep], self._sizes[:keep]
-        return tuple(self._names), tuple(self._sizes)
+        return tuple(self._names), tuple(self._sizes), tuple(self._kept.items())
 
     def restore(self, state: State) -> None:
         """Put the list back as it was."""
-        self._names, self._sizes = list(state[0]), list(state[1])
+        self._names, self._sizes, self._kept = list(state[0]), list(state[1]), dict(state[2])

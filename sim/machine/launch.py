@@ -3,6 +3,8 @@
     graph    kernels follow at the node gap; the host is free after one call
     stream   kernels are enqueued one by one, each at the host's price; back to back they follow at the stream gap
     eager    the same at the framework's price per operation
+    graph+pdl   as graph, the gap shortened by programmatic dependent launch
+    persistent  one kernel does the whole unit: a barrier instead of a gap, no set-up, the next weights already coming
 
 Idle time before a kernel is the launch's (gap, start-up, graph call) or the host's (it had not dispatched yet).
 Ignored: a launch queue that fills up; prices that depend on a kernel's arguments.
@@ -15,6 +17,7 @@ from typing import NamedTuple
 from ..hardware import Launch
 from ..stack import HostWork
 from ..timeline import Span
+from ..units import NotCoveredError
 from .computed import MOST_KEPT, Computed
 
 
@@ -62,41 +65,53 @@ class Launcher:
         if known is None:
             if len(self._known) >= MOST_KEPT:
                 self._known.clear()
-            known = self._known[key] = (
-                self._graph(computed, ready, follows) if mode == "graph"
-                else self._one_by_one(computed, ready, self._host.dispatch_ps if mode == "eager" else
-                                      self._host.enqueue_ps)
-            )
+            one_by_one = mode in ("eager", "stream")
+            made = self._one_by_one if one_by_one else self._captured
+            known = self._known[key] = made(mode, computed, ready, follows)
         return known
 
-    def _graph(self, computed: Computed, ready: int, follows: bool) -> Launched:
-        hardware = self._hardware
-        first = self._known.get((computed.number, "graph", 0, True))
-        body = self._body(computed, None, hardware.node_gap_ps) if first is None else first.body
+    def _captured(self, mode: str, computed: Computed, ready: int, follows: bool) -> Launched:
+        """Kernels of one launch: a graph, or the parts of a persistent kernel."""
+        gap = self._gap(mode)
+        first = self._known.get((computed.number, mode, 0, True))
+        body = self._body(computed, None, gap, mode == "persistent") if first is None else first.body
         if follows:
-            return Launched(body, ready + hardware.node_gap_ps, 0, (("launch", hardware.node_gap_ps),))
-        call = self._host.graph_call_ps
-        start = max(call + hardware.start_ps, ready + hardware.stream_gap_ps)
+            return Launched(body, ready + gap, 0, (("launch", gap),))
+        call = self._host.enqueue_ps if mode == "persistent" else self._host.graph_call_ps
+        start = max(call + self._hardware.start_ps, ready + self._hardware.stream_gap_ps)
         return Launched(body, start, call, (("launch", start - ready),))
 
-    def _one_by_one(self, computed: Computed, ready: int, price: int) -> Launched:
+    def _gap(self, mode: str) -> int:
+        """Between dependent kernels of one launch."""
+        hardware = self._hardware
+        gap = {"graph": hardware.node_gap_ps, "graph+pdl": hardware.pdl_gap_ps, "persistent": hardware.barrier_ps}[mode]
+        if gap is None:
+            raise NotCoveredError(f"launch {mode}: this GPU's file has no figure for it")
+        return gap
+
+    def _one_by_one(self, mode: str, computed: Computed, ready: int, _follows: bool) -> Launched:
         """The host's price paces the kernels where it exceeds their time."""
         hardware = self._hardware
+        price = self._host.dispatch_ps if mode == "eager" else self._host.enqueue_ps
         begin = ready + hardware.stream_gap_ps if ready else 0
         start = max(price + hardware.start_ps, begin)
         arrivals = [i * price + price + hardware.start_ps - start for i in range(len(computed.kernels))]
-        body = self._body(computed, arrivals, hardware.stream_gap_ps)
+        body = self._body(computed, arrivals, hardware.stream_gap_ps, False)
         idle = start - ready
         launch = min(idle, hardware.stream_gap_ps if ready else hardware.start_ps)
         return Launched(body, start, price * len(computed.kernels), (("launch", launch), ("host", idle - launch)))
 
-    def _body(self, computed: Computed, arrivals: list[int] | None, gap: int) -> Body:
-        """The kernels in time: each a gap behind the one before, and not before it arrived."""
+    def _body(self, computed: Computed, arrivals: list[int] | None, gap: int, persistent: bool) -> Body:
+        """The kernels in time: each a gap behind the one before, and not before it arrived.
+
+        The parts of a persistent kernel need no set-up, and their first weights were fetched during the part before.
+        """
         self._bodies += 1
         bound: dict[str, int] = {"launch": 0, "host": 0}
         spans: list[Span] = []
         now = 0
-        for index, kernel in enumerate(computed.kernels):
+        for index, whole in enumerate(computed.kernels):
+            kernel = whole.without_prologue() if persistent else whole
             work, duration = kernel.work, kernel.duration_ps
             if index:
                 bound["launch"] += gap
@@ -104,7 +119,8 @@ class Launcher:
                 if arrivals is not None and arrivals[index] > now:
                     bound["host"] += arrivals[index] - now
                     now = arrivals[index]
-            spans.append(Span("sm", work.name, now, duration, kernel.bound, work.flop, work.issued_bytes, work.hbm_bytes))
+            spans.append(Span("sm", work.name, now, duration, kernel.bound, work.flop, work.issued_bytes,
+                              work.hbm_bytes))
             for why, part in kernel.parts:
                 bound[why] = bound.get(why, 0) + part
             now += duration

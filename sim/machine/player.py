@@ -19,7 +19,8 @@ from typing import Any
 
 import simpy
 
-from ..kernels.lower import Lowering, PassShape, RowShape
+from ..kernels.lower import PassShape, RowShape
+from ..model import Model
 from ..program import NOTHING, Commit, Issue, Pass, Program, Retire, Squash, Wait
 from ..stack import Control, Stack
 from ..timeline import Timeline
@@ -46,9 +47,9 @@ class Setting:
 class SimMachine:
     """The simulated GPU. One instance plays one program."""
 
-    def __init__(self, lowering: Lowering, computer: Computer, launcher: Launcher, setting: Setting,
+    def __init__(self, model: Model, computer: Computer, launcher: Launcher, setting: Setting,
                  recorder: Recorder) -> None:
-        self._model = lowering.model
+        self._model = model
         self._computer, self._launcher, self._setting, self._recorder = computer, launcher, setting, recorder
         self._env = simpy.Environment()
         self._unit: list[Pass] = []
@@ -60,6 +61,7 @@ class SimMachine:
         self._place: dict[int, int] = {}
         self._vacant = list(range(setting.places))
         self._block = setting.stack.kernels.attention.block
+        self._captures = setting.launch.startswith("graph")
 
     def play(self, program: Program) -> Timeline:
         """Run the program to its end."""
@@ -157,14 +159,14 @@ class SimMachine:
     def _mode(self, shapes: list[PassShape]) -> str:
         """The launch mode of a unit: eager where a pass is wider than any captured graph."""
         widths = self._setting.stack.widths
-        if self._setting.launch == "graph" and widths and max(s.width for s in shapes) > widths[-1]:
+        if self._captures and widths and max(s.width for s in shapes) > widths[-1]:
             return "eager"
         return self._setting.launch
 
     def _width(self, rows: int) -> int:
         """Rows that a pass of so many runs with: the next captured width."""
         widths = self._setting.stack.widths
-        if self._setting.launch != "graph" or not widths:
+        if not self._captures or not widths:
             return rows
         return next((w for w in widths if w >= rows), rows)
 
@@ -185,7 +187,7 @@ class SimMachine:
         heads, width = len(exits), len(rows)
         if setting.slots is not None:
             width = setting.slots * setting.places
-            entering = setting.places
+            entering = setting.places if setting.slots > 1 else entering
             heads = self._fixed_heads(item) * setting.places
         width = self._width(width)
         return PassShape(tuple(rows), width, entering, heads, item.repetitions, setting.source_tokens)

@@ -35,7 +35,8 @@ class Recorder:
         self._known: dict[tuple[int, int, int], int] = {}
         self._row: dict[int, tuple[int, int]] = {}
         self._start: dict[int, int] = {}
-        self._last: dict[int, tuple[int, int]] = {}
+        self._last: dict[int, tuple[int, int, int]] = {}
+        """(first commit, last commit, commits) of every live sequence."""
 
     def timeline(self) -> Timeline:
         """The finished run."""
@@ -79,6 +80,7 @@ class Recorder:
             count.requested_bytes[kind] += size
         for kind, size in computed.hbm.items():
             count.hbm_bytes[kind] += size
+        count.knee_bytes += computed.knee_bytes
         requested = missed = 0
         flop = computed.flop
         for row, per_flop, per_byte, per_missed in zip(
@@ -124,8 +126,8 @@ class Recorder:
         line.commit_position.append(position)
         line.commit_token.append(token)
         line.commit_ps.append(time_ps)
-        tokens = self._last[sequence][1] if sequence in self._last else 0
-        self._last[sequence] = (time_ps, tokens + 1)
+        first, _, tokens = self._last.get(sequence, (time_ps, 0, 0))
+        self._last[sequence] = (first, time_ps, tokens + 1)
 
     def squash(self, tokens: tuple[int, ...]) -> None:
         """Tokens in flight were discarded."""
@@ -135,5 +137,5 @@ class Recorder:
 
     def retire(self, sequence: int) -> None:
         """A sequence ended: its span of decoding is known."""
-        end, tokens = self._last.pop(sequence)
-        self._timeline.decodes.append(Decode(sequence, self._start.pop(sequence), end, tokens))
+        first, end, tokens = self._last.pop(sequence)
+        self._timeline.decodes.append(Decode(sequence, self._start.pop(sequence), end, tokens, first))

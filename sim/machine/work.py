@@ -34,7 +34,14 @@ class Timed(NamedTuple):
     @property
     def bound(self) -> str:
         """What it waited for most."""
-        return max(self.parts, key=lambda part: part[1])[0]
+        return max(self.parts, key=lambda part: part[1], default=("latency", 0))[0]
+
+    def without_prologue(self) -> Timed:
+        """The kernel as a part of a persistent one."""
+        latency = dict(self.parts).get("latency", 0)
+        saved = min(self.prologue_ps, latency)
+        parts = tuple((why, time - saved if why == "latency" else time) for why, time in self.parts)
+        return Timed(self.work, self.duration_ps - saved, parts, 0)
 
 
 class Device(Protocol):

@@ -14,7 +14,7 @@ FIGURES = {
     "passes", "launch_units", "committed_tokens", "row_passes", "useful_row_passes", "idle_row_passes",
     "padded_row_passes", "head_reads", "squashed_tokens", "rows_per_pass", "total_us", "time_per_token_us", "gap_us",
     "tokens_per_s", "time_by_bound_us", "bytes_per_token", "kernels_per_token", "l2_hit_fraction", "mbu", "mfu",
-    "memory",
+    "memory", "total_cycles", "prefill_us", "time_to_first_token_us", "end_to_end_us",
 }
 
 
@@ -43,7 +43,7 @@ def test_the_result_has_the_five_nouns_with_hashes_and_every_figure(plain_answer
         assert sum(figures["time_by_bound_us"].values()) == pytest.approx(figures["total_us"], rel=1e-12)
         assert figures["committed_tokens"] == 180
         assert 0 not in figures["rows_per_pass"].values()
-    assert set(doc["gain"]) == {"speedup", "requested_bytes_ratio", "hbm_bytes_ratio", "kernels_ratio"}
+    assert set(doc["gain"]) == {"end_to_end_speedup", "speedup", "requested_bytes_ratio", "hbm_bytes_ratio", "kernels_ratio"}
     assert doc["gain"]["speedup"] == doc["gain_over"]["autoregressive@speed_2x6"]
 
 

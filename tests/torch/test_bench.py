@@ -85,7 +85,10 @@ def counting(calls, fail=()):
             raise NotMeasuredError("no such unit here") if point["n"] % 2 else ValueError("broken")
         return {"twice": 2 * point["n"], **bench.point(lambda: 1.0)}
 
-    return Experiment("counting", "a test", ("n",), ("twice",), lambda _: ({"n": n} for n in range(4)), measure, 1)
+    def points(bench):
+        return ({"n": n} for n in range(4))
+
+    return Experiment("counting", "a test", ("n",), ("twice",), points, measure, 1)
 
 
 def test_a_run_goes_on_where_the_time_was_up(tmp_path):
@@ -104,13 +107,14 @@ def test_what_cannot_be_measured_is_written_down_with_its_reason(tmp_path):
     bench, where, calls = Bench("cpu", quick=True), environment("cpu"), []
     (outcome,) = run([counting(calls, fail=(1, 2))], tmp_path, bench, where, minutes=1)
     assert (outcome.rows, outcome.not_measured) == (4, 2)
-    assert remarks_of(read(tmp_path / "counting.csv")).tolist() == ["", "not measured: no such unit here", f"{FAILED} ValueError: broken", ""]
+    remarks = remarks_of(read(tmp_path / "counting.csv")).tolist()
+    assert remarks == ["", "not measured: no such unit here", f"{FAILED} ValueError: broken", ""]
     run([counting(calls)], tmp_path, bench, where, minutes=1, again=True)
     assert calls == [0, 1, 2, 3, 2], "only the broken point is measured once more"
     assert FAILED not in "".join(remarks_of(read(tmp_path / "counting.csv")))
 
 
-# ----------------------------------------------------------------------------------------------- the path from end to end
+# ---------------------------------------------------------------------------------------------- the path, end to end
 
 
 @pytest.mark.parametrize("part", [1, 2, 4])
@@ -171,7 +175,8 @@ sys.path = [p for p in sys.path if "speedsim" not in p]
 @pytest.mark.parametrize("hide", ["", HIDE], ids=["as it is", "not installed"])
 def test_the_module_runs_in_a_bare_clone_and_loads_nothing_twice(hide):
     code = ALONE.replace("HIDE", hide).replace("ROOT", str(ROOT))
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120,
+                          check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert '"card"' in done.stdout
 
@@ -244,12 +249,17 @@ def stand_in(monkeypatch):
     }.items():
         monkeypatch.setattr(torch.cuda, name, value)
     zeros = torch.zeros
-    monkeypatch.setattr(torch, "zeros", lambda *size, pin_memory=False, **how: zeros(*size, **how))
+
+    def unpinned(*size, pin_memory=False, **how):
+        return zeros(*size, **how)
+
+    monkeypatch.setattr(torch, "zeros", unpinned)
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self)
     monkeypatch.setattr(profiles, "kernel_names", lambda work: (work(), [("gemm", 1.0)])[1])
     tiny = dataclasses.replace(shapes.load("speed_2x6"), d_model=64, q_heads=1, kv_heads=1, ffn=128, vocab=97)
+    kept = ("group_layers", "repetitions", "default_trace")
     monkeypatch.setattr(cases, "load", lambda name: dataclasses.replace(
-        tiny, name=name, **{f: getattr(shapes.load(name), f) for f in ("group_layers", "repetitions", "default_trace")}))
+        tiny, name=name, **{field: getattr(shapes.load(name), field) for field in kept}))
 
 
 @pytest.mark.parametrize("experiment", {e.name: e for e in ALL}.values(), ids=lambda e: e.name)
@@ -323,7 +333,7 @@ def test_the_timer_reads_events_on_a_card(stand_in):
     assert 900 < sample() < 50_000
 
 
-# -------------------------------------------------------------------------------------------------- CUDA source, counters
+# ------------------------------------------------------------------------------------------- CUDA source, counters
 
 
 def test_the_kernels_compile_and_export_every_function_that_is_called(tmp_path):
@@ -350,7 +360,7 @@ def test_counters_are_summed_over_a_passes_kernels_in_bytes():
         counters.parse("==ERROR== no permission")
 
 
-# ------------------------------------------------------------------------------------------------------------ the design
+# ----------------------------------------------------------------------------------------------------- the design
 
 
 def test_the_committed_design_is_what_its_seed_makes():

@@ -19,10 +19,11 @@ from speedsim.program import Commit, Ids, Issue, Pass, Row, Text, Wait, watched 
 from speedsim.schedules.autoregressive import Autoregressive  # noqa: E402
 from speedsim.schedules.speed import Speed  # noqa: E402
 from speedsim.trace import Sequence, synthetic  # noqa: E402
-from speedsim.validate.attention import Lanes, gather  # noqa: E402
+from speedsim.validate.attention import Lanes, gather, plan  # noqa: E402
 from speedsim.validate.play import Player, program_of, texts_of  # noqa: E402
 from speedsim.validate.refusal import RefusedError  # noqa: E402
 from speedsim.validate.shapes import random_decoder  # noqa: E402
+from speedsim.validate.stage import Rows, Stage  # noqa: E402
 from speedsim.validate.torch_machine import TorchMachine  # noqa: E402
 from speedsim.workloads.decoder import Shape  # noqa: E402
 
@@ -193,6 +194,32 @@ def test_indirect_attends_to_each_rows_own_lane_up_to_its_position(case):
 
     query, kv, lanes = attention_case(*case)
     assert torch.allclose(indirect(query, kv, lanes), attention_by_definition(query, kv, lanes), atol=1e-5)
+
+
+@pytest.mark.parametrize("kv_heads", [4, 2])
+def test_the_fused_pass_does_the_work_of_the_decoders_own_kernels(kv_heads):
+    pytest.importorskip("triton")
+    if not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1":
+        pytest.skip("Triton was loaded for a GPU that is not there")
+    decoder = random_decoder(Shape(48, 4, kv_heads, 12, 80, 61, 2, 3), seed=1, stir=3.0)
+    stages = [Stage(decoder, 6, 2, 40, gather, plan) for plan in ("eager", "graph_fused")]
+    rows = Rows(*map(torch.tensor, ([0, 3, 2, 5], [0] * 4, [7, 30, 0, 12], [0, 1, 0, 1], [0, 1, 2, 0])))
+    again = rows._replace(depth=torch.tensor([1, 0, 1, 1]))
+    for each, repetitions in ((rows, 1), (again, 2)):
+        own, fused = (stage.sweep(each, torch.tensor([5, 6, 7, 60]), repetitions, 40) for stage in stages)
+        assert torch.allclose(own, fused, atol=1e-4)
+        assert torch.allclose(stages[0].kv, stages[1].kv, atol=1e-4)
+        assert torch.allclose(stages[0].hidden, stages[1].hidden, atol=1e-4)
+
+
+def test_graphs_get_the_fused_plan_where_there_is_triton():
+    def indirect():
+        pass
+
+    assert plan("auto", "graph", indirect) == "graph_fused"
+    assert plan("auto", "eager", indirect) == plan("auto", "graph", gather) == "eager"
+    with pytest.raises(RefusedError, match="this machine plays eager and graph_fused"):
+        plan("fast", "graph", gather)
 
 
 def play_passes(player, *passes):

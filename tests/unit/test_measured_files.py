@@ -108,7 +108,7 @@ def test_a_file_of_two_cards_is_refused(tmp_path):
 
 def test_another_card_does_not_go_on_with_a_file(tmp_path):
     table(tmp_path, rows=1)
-    with pytest.raises(InputError, match=r"begun on card aa11 \(Card A\), this is card bb22: measure into another folder"):
+    with pytest.raises(InputError, match=r"begun on card aa11 \(Card A\), this is card bb22: measure into another"):
         table(tmp_path, card="bb22", rows=0)
 
 

@@ -73,7 +73,7 @@ def _cache(bench: Bench, lanes: int, context: int, kv_heads: int, head: int, dty
 def _own(name: str, query: Tensor, kv: Tensor, context: int) -> Callable[[], object]:
     """A backend of the harness over its cache layout, every row in a lane of its own."""
     try:
-        attend = backend(name, str(kv.device))[1]
+        attend = backend(name, str(kv.device))
     except ImportError:
         raise NotMeasuredError("Triton is absent") from None
     rows = torch.arange(len(query), device=kv.device)

@@ -9,7 +9,7 @@ import torch
 from speedsim.model import Model
 from speedsim.workloads.decoder import Decoder
 
-from ..attention import backend
+from ..attention import backend, plan
 from ..bench.experiment import Bench
 from ..refusal import NotMeasuredError
 from ..seating import Seated
@@ -60,15 +60,16 @@ def places_of(rows: int, repetitions: int, one_depth: bool = False) -> int:
     return rows if one_depth else -(-rows // repetitions)
 
 
-def pass_work(decoder: Decoder, seated: Seated, launch: str, sweeps: int = 1, attention: str = "auto",
+def pass_work(decoder: Decoder, seated: Seated, launch: str, sweeps: int = 1, wanted: str = "auto",
               limit_bytes: int = 100_000_000_000) -> tuple[Callable[[], object], Units]:
-    """The call that runs one pass again and again, its indices on the device already."""
+    """The call that runs one pass again and again, its indices on the device already; `wanted` names its plan."""
     shape, weight = decoder.shape, decoder.embed.weight
     places, length = max(seated.place) + 1, max(seated.position) + 1
     cache = 2 * shape.group_layers * shape.repetitions * (places + 1) * length * shape.kv_heads * shape.head_dim
     if cache * weight.element_size() > limit_bytes:
         raise NotMeasuredError(f"keys and values of {cache * weight.element_size() / 1e9:.0f} GB")
     rows = len(seated.seat)
-    stage = Stage(decoder, rows, places, length, backend(attention, str(weight.device))[1])
+    attend = backend("auto", str(weight.device))
+    stage = Stage(decoder, rows, places, length, attend, plan(wanted, launch, attend))
     units = Units(stage, launch, None, max(64, rows), 1)
     return units.prepare([seated], [sweeps])[0], units

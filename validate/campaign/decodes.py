@@ -33,7 +33,7 @@ PAPERS_FLIPS = {6: (0.20, 0.09, 0.05, 0.04, 0.03), 3: (0.10, 0.06)}
 
 
 def _points(bench: Bench) -> Iterable[dict[str, Any]]:
-    """Graph decodes of every shape, then eager ones of 2x6 alone: they are slow and tell one number."""
+    """Graph decodes of every shape, then 2x6 with the decoder's own kernels, in graphs and eager (which is slow)."""
     shared = ("speed_2x6",) if bench.quick else ("speed_2x6", "speed_4x3")
     flat = () if bench.quick else ("speed_12l", "speed_4l", "speed_2l")
     controls = [("host", "plain"), ("device", "plain")]
@@ -46,11 +46,11 @@ def _points(bench: Bench) -> Iterable[dict[str, Any]]:
                     if step == "compiled" and schedule != "speed":
                         continue
                     yield {"model": model, "schedule": schedule, "source": source, "control": control, "step": step,
-                           "launch": "graph"}
-    if bench.cuda:
+                           "launch": "graph", "plan": "auto"}
+    for launch in ("graph", "eager") if bench.cuda else ():
         for schedule in SCHEDULES:
             yield {"model": "speed_2x6", "schedule": schedule, "source": "replay", "control": "host", "step": "plain",
-                   "launch": "eager"}
+                   "launch": launch, "plan": "eager"}
 
 
 def tokens_of(bench: Bench, launch: str) -> int:
@@ -91,7 +91,7 @@ def _measure(bench: Bench, point: Mapping[str, Any]) -> dict[str, Any]:
     count = tokens_of(bench, point["launch"])
     decoder = decoder_for(bench, model)
     player = Player(decoder, PROMPT + count + 2, source="campaign", control=point["control"], launch=point["launch"],
-                    step=point["step"])
+                    step=point["step"], plan=point["plan"])
     schedule = SCHEDULES[point["schedule"]]
     facts, name = facts_for(bench, model, count)
     text = Text(0, PROMPT, count, model.repetitions)
@@ -125,7 +125,7 @@ def _figures(line: Timeline) -> dict[str, Any]:
 
 DECODES = Experiment(
     "decodes", "a whole decode: median over repeats of the time from first issue to last commit",
-    ("model", "schedule", "source", "control", "step", "launch"),
+    ("model", "schedule", "source", "control", "step", "launch", "plan"),
     ("tokens", "passes", "launch_units", "rows_per_pass", "passes_per_token", "head_reads", "idle_row_passes",
      "time_per_token_us", "gap_p50_us", "gap_p99_us", "host_share", "trace", "notes"),
     _points, _measure, 150)

@@ -45,10 +45,10 @@ L2_BYTES = 60 * 2**20
 RESIDENT = 0.5
 """Share of a two-sided L2 that surely stays."""
 FLOP_PER_S = {"bf16": 8e14, "fp32": 6e13}
-KERNEL_S = 1.6e-6
+KERNEL_S = 2e-6
 DISPATCH_S = 5e-6
-LAYER_KERNELS, PASS_KERNELS, EXIT_KERNELS = 36, 8, 6
-"""Operations of the reference decoder: of a layer, of a pass, of an exit."""
+KERNELS = {"eager": (17, 31, 6), "graph": (6, 10, 6)}
+"""Kernels of a pass, of a layer and of an exit: the reference decoder's own, and fused ones in graphs."""
 
 
 class Point(NamedTuple):
@@ -70,7 +70,8 @@ def terms(model: Model, rows: int, context: int, heads: int, dtype: str, launch:
     size = DTYPE_BITS[dtype] / 8
     own = model.group_layers * sum(n * k for n, k in model.linear.values())
     head = model.vocab * model.d_model if heads else 0
-    kernels = PASS_KERNELS + model.group_layers * LAYER_KERNELS + (EXIT_KERNELS if heads else 0)
+    of_pass, of_layer, of_exit = KERNELS[launch]
+    kernels = of_pass + model.group_layers * of_layer + (of_exit if heads else 0)
     kv = rows * context * model.group_layers * 2 * model.kv_heads * model.head_dim * size
     mixing = rows * context * model.group_layers * 2 * model.q_heads * model.head_dim
     return {

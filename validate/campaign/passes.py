@@ -32,11 +32,11 @@ def _measure(bench: Bench, point: Mapping[str, Any]) -> dict[str, Any]:
     seated = seated_rows(point["rows"], point["context"], model.repetitions, point["heads"])
     work, units = pass_work(decoder, seated, point["launch"])
     notes = decoder_shape(load(point["model"]))[1]
-    return {"ran": units.launch, "attention": units.stage.backend.__name__, "notes": "; ".join(notes),
-            **bench.time(work)}
+    return {"ran": units.launch, "plan": units.stage.plan, "attention": units.stage.backend.__name__,
+            "notes": "; ".join(notes), **bench.time(work)}
 
 
 PASSES = Experiment(
     "passes", "one pass again and again, by the committed design",
-    ("id", "model", "rows", "context", "heads", "dtype", "launch", "regime", "held_out"), ("ran", "attention", "notes"),
-    _points, _measure, 240)
+    ("id", "model", "rows", "context", "heads", "dtype", "launch", "regime", "held_out"),
+    ("ran", "plan", "attention", "notes"), _points, _measure, 240)

@@ -14,6 +14,7 @@ import torch
 from speedsim.workloads.decoder import Decoder
 from torch import Tensor, nn
 
+from ..attention import backend, plan
 from ..bench.cuda import kernels
 from ..bench.experiment import Bench, Experiment
 from ..units import capture
@@ -57,14 +58,16 @@ def _measure(bench: Bench, point: Mapping[str, Any]) -> dict[str, Any]:
         size = head.numel() * head.element_size()
         cuda.call("l2_window", stream.cuda_stream, head, size, 1.0, 0, on_stream=False)
     try:
-        work, _ = pass_work(decoder, seated_rows(g, 256, g, g), "eager")
+        seated = seated_rows(g, 256, g, g)
+        work, units = pass_work(decoder, seated, "eager", wanted=plan("auto", "graph", backend("auto", bench.device)))
         found = bench.time(capture(work, stream=stream).replay)
     finally:
         cuda.call("l2_set_aside", 0, on_stream=False)
         cuda.call("l2_forget", on_stream=False)
-    return {"group_bytes": model.group_bytes, "head_bytes": model.head_bytes, "set_aside_bytes": kept, **found}
+    return {"group_bytes": model.group_bytes, "head_bytes": model.head_bytes, "set_aside_bytes": kept,
+            "plan": units.stage.plan, **found}
 
 
 POLICY = Experiment(
     "l2_policy", "one SPEED pass in a graph with and without an L2 policy", ("model", "policy"),
-    ("group_bytes", "head_bytes", "set_aside_bytes"), _points, _measure, 10, ("cuda",))
+    ("group_bytes", "head_bytes", "set_aside_bytes", "plan"), _points, _measure, 10, ("cuda",))

@@ -63,14 +63,18 @@ KERNEL_NAMES = Experiment(
 
 def _pass_points(bench: Bench) -> Iterable[dict[str, Any]]:
     models = ("speed_2x6",) if bench.quick else ("speed_2x6", "speed_4x3", "speed_12l", "ouro_1_4b", "llama_7b")
-    return ({"model": m, "rows": r, "heads": h} for m in models for r in (1, 6) for h in (0, r))
+    return ({"model": m, "plan": plan, "rows": r, "heads": h} for m in models for plan in ("graph_fused", "eager")
+            for r in (1, 6) for h in (0, r))
 
 
 def _pass(bench: Bench, point: Mapping[str, Any]) -> dict[str, Any]:
-    """The kernels of one eager pass, counted by name."""
+    """The kernels of one pass launched without a graph, counted by name."""
     model = model_for(bench, point["model"])
     seated = seated_rows(point["rows"], 256, model.repetitions, point["heads"])
-    work, _ = pass_work(decoder_for(bench, model), seated, "eager")
+    try:
+        work, _ = pass_work(decoder_for(bench, model), seated, "eager", wanted=point["plan"])
+    except ImportError:
+        raise NotMeasuredError("Triton is absent") from None
     found = kernel_names(work)
     counts = Counter(name for name, _ in found)
     return {"kernels": len(found), "names": " | ".join(f"{n} x {name}" for name, n in counts.most_common()),
@@ -78,5 +82,5 @@ def _pass(bench: Bench, point: Mapping[str, Any]) -> dict[str, Any]:
 
 
 PASS_KERNELS = Experiment(
-    "pass_kernels", "kernels of one eager pass, to compare with the execution plan", ("model", "rows", "heads"),
+    "pass_kernels", "kernels of one pass, to compare with its execution plan", ("model", "plan", "rows", "heads"),
     ("kernels", "names", "each_us"), _pass_points, _pass, 30, ("cuda",))

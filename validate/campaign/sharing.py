@@ -29,9 +29,9 @@ def _measure(bench: Bench, point: Mapping[str, Any]) -> dict[str, Any]:
     work, units = pass_work(decoder_for(bench, model), seated, "graph", sweeps=LAYERS // unique)
     found = bench.time(work)
     weights = model.group_bytes + (model.head_bytes if point["heads"] else 0)
-    return {"layers": LAYERS, "unique_bytes": weights, "launch": units.launch, **found}
+    return {"layers": LAYERS, "unique_bytes": weights, "launch": units.launch, "plan": units.stage.plan, **found}
 
 
 SHARING = Experiment(
     "sharing", "twelve layers of one shape in one graph, of so many unique ones", ("unique_layers", "rows", "heads"),
-    ("layers", "unique_bytes", "launch"), _points, _measure, 20)
+    ("layers", "unique_bytes", "launch", "plan"), _points, _measure, 20)
