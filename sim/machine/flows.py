@@ -3,10 +3,14 @@
 All flows rise together, each by its weight, until a pipe is full or a flow reaches its own limit; those flows stay
 where they are and the others rise on (progressive filling). No flow can get more without taking from one that has no
 more than it, weight for weight.
+
+The level at which a pipe fills is computed from what the flows that stay take of it, never by adding up small rises:
+what is left for the others is at least their claim, so nothing cancels.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -15,7 +19,7 @@ class Flow(NamedTuple):
     """Something that moves bytes through pipes at one rate."""
 
     weight: float
-    """Its claim, such as the CTAs it stands for; above 0."""
+    """Its claim, such as the bytes it keeps in flight; above 0."""
     limit: float
     """Most bytes per second it can take; may be infinite."""
     uses: tuple[float, ...]
@@ -24,29 +28,31 @@ class Flow(NamedTuple):
 
 def max_min(flows: Sequence[Flow], widths: Sequence[float]) -> list[float]:
     """The rate of each flow, in bytes per second, over pipes of these widths."""
+    if len(flows) == 1:
+        (_, rate, uses), = flows
+        for use, width in zip(uses, widths, strict=True):
+            if use > 0 and width < rate * use:
+                rate = width / use
+        return [rate]
     rates = [0.0] * len(flows)
-    free = list(widths)
-    rising = [i for i, flow in enumerate(flows) if flow.limit > 0]
+    rising = list(range(len(flows)))
+    taken = [0.0] * len(widths)
     level = 0.0
     while rising:
-        step = min((flows[i].limit / flows[i].weight - level for i in rising), default=0.0)
-        for pipe, width in enumerate(free):
-            drawn = sum(flows[i].weight * flows[i].uses[pipe] for i in rising)
-            if drawn > 0:
-                step = min(step, width / drawn)
-        step = max(step, 0.0)
-        level += step
+        drawn = [sum([flows[i].weight * flows[i].uses[pipe] for i in rising]) for pipe in range(len(widths))]
+        full_at = [(width - gone) / draw if draw else math.inf
+                   for width, gone, draw in zip(widths, taken, drawn, strict=True)]
+        level = max(level, min(full_at), min([flows[i].limit / flows[i].weight for i in rising]))
+        full = [pipe for pipe, at in enumerate(full_at) if at <= level]
+        still = []
         for i in rising:
-            rates[i] = min(level * flows[i].weight, flows[i].limit)
-            for pipe, use in enumerate(flows[i].uses):
-                free[pipe] -= step * flows[i].weight * use
-        full = {pipe for pipe, width in enumerate(free) if width <= widths[pipe] * 1e-12}
-        still = [
-            i for i in rising
-            if flows[i].limit / flows[i].weight > level * (1 + 1e-12)
-            and not any(flows[i].uses[pipe] > 0 for pipe in full)
-        ]
-        if len(still) == len(rising):
-            break
+            weight, limit, uses = flows[i]
+            if limit <= level * weight or any([uses[pipe] > 0 for pipe in full]):
+                rate = rates[i] = min(limit, level * weight)
+                for pipe, use in enumerate(uses):
+                    if use > 0:
+                        taken[pipe] += rate * use
+            else:
+                still.append(i)
         rising = still
     return rates
