@@ -86,7 +86,7 @@ def _column(path: Path, column: Any) -> Tokens:
     chunks = [chunk.flatten() if chunk.type.num_fields else chunk for chunk in column.chunks]
     if any(chunk.null_count for chunk in [*column.chunks, *chunks]):
         raise TraceError(f"{path}: a value is missing")
-    return np.concatenate([np.empty(0, np.int32), *(chunk.to_numpy() for chunk in chunks)])
+    return np.concatenate([np.empty(0, np.int32), *(np.from_dlpack(chunk) for chunk in chunks)])
 
 
 def _cut(path: Path, openings: list[Opening], repetitions: int, columns: list[Tokens]) -> Told:

@@ -12,7 +12,7 @@ Ignored: the arithmetic outside matrices and attention (it never decides a decod
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ..hardware import DTYPE_BITS
@@ -22,6 +22,10 @@ from ..stack import Kernels, of_generation
 from .attention import attention, cross_attention
 from .demand import Access, Demand, Grid, Kernel, Tensor
 from .gemm import Rule, tiling
+
+
+MOST_KEPT = 4096
+"""Lowered shapes kept at a time."""
 
 
 class RowShape(NamedTuple):
@@ -69,10 +73,16 @@ class Lowering:
     generation: str
     """Whose numbers of theirs apply."""
     sms: int
+    _known: dict[PassShape, tuple[Kernel, ...]] = field(default_factory=dict, compare=False, repr=False)
 
     def kernels(self, shape: PassShape) -> tuple[Kernel, ...]:
-        """The pass's kernels in order."""
-        return tuple(self._pass(shape))
+        """The pass's kernels in order; equal shapes recur on other states of the cache."""
+        known = self._known.get(shape)
+        if known is None:
+            if len(self._known) >= MOST_KEPT:
+                self._known.clear()
+            known = self._known[shape] = tuple(self._pass(shape))
+        return known
 
     def _pass(self, shape: PassShape) -> Iterator[Kernel]:
         model = self.model

@@ -35,6 +35,7 @@ def max_min(flows: Sequence[Flow], widths: Sequence[float]) -> list[float]:
                 rate = width / use
         return [rate]
     rates = [0.0] * len(flows)
+    tops = [flow.limit / flow.weight for flow in flows]
     rising = list(range(len(flows)))
     taken = [0.0] * len(widths)
     level = 0.0
@@ -42,12 +43,12 @@ def max_min(flows: Sequence[Flow], widths: Sequence[float]) -> list[float]:
         drawn = [sum([flows[i].weight * flows[i].uses[pipe] for i in rising]) for pipe in range(len(widths))]
         full_at = [(width - gone) / draw if draw else math.inf
                    for width, gone, draw in zip(widths, taken, drawn, strict=True)]
-        level = max(level, min(full_at), min([flows[i].limit / flows[i].weight for i in rising]))
+        level = max(level, min(*full_at, *[tops[i] for i in rising]))
         full = [pipe for pipe, at in enumerate(full_at) if at <= level]
         still = []
         for i in rising:
             weight, limit, uses = flows[i]
-            if limit <= level * weight or any([uses[pipe] > 0 for pipe in full]):
+            if tops[i] <= level or any([uses[pipe] > 0 for pipe in full]):
                 rate = rates[i] = min(limit, level * weight)
                 for pipe, use in enumerate(uses):
                     if use > 0:

@@ -1,27 +1,33 @@
 """The fluid tier: CTAs in waves, alike CTAs as one flow, flows sharing L2, HBM and tensor cores max-min.
 
-    kernel:  fixed | latency of the first bytes | wave 1 | wave 2 | ... | last wave (the tail)
+    kernel:  set-up | wait for SMs | latency of the first bytes | wave 1 | wave 2 | ... | last wave (the tail)
 
-A kernel's CTAs take the SM places that are free; the rest follow in waves. In a wave every CTA walks through its steps.
-A step needs its bytes, which come at the flow's share of the pipes, and the time s of its own loop, whatever the bytes
-(a chain of barrier, multiply, release). The next bytes are fetched meanwhile, but when a CTA's bytes arrive varies: with
-exponential times of mean mu the slower of the two takes
+A kernel's CTAs take the SM places that are free, oldest kernel first; the rest follow in waves. In a wave every CTA
+walks through its steps. A step needs its bytes, which come at the flow's share of the pipes, and the time s of its own
+loop, whatever the bytes (a chain of barrier, multiply, release). The next bytes are fetched meanwhile, but when a CTA's
+bytes arrive varies: with exponential times of mean mu the slower of the two takes
 
     E[max(s, X)] = s + mu exp(-s / mu)
 
 so a kernel far from one limit pays for the other only where they are near. A CTA keeps only so many bytes in flight:
-its rate is at most that over the memory's latency (Little). In the limit of no latency and no loop time a kernel takes
-its bytes over the rate, up to a picosecond a wave.
-Ignored: imbalance between CTAs of one kernel, power, the order of CTAs.
+its rate is at most that over the mean latency of its bytes (Little), and a pipe that is full serves kernels by what
+they have in flight. A kernel's loop leaves the others what it cannot take. In the limit of no latency and no loop time
+a kernel takes its bytes over the rate, up to a picosecond a wave.
+
+Later waves pay no latency: their first bytes are asked for while the wave before drains. The gap between small kernels
+was measured with kernels that read the L2 once; kernels without numbers of their own do not pay that again.
+Ignored: imbalance between CTAs of one kernel, power, the order of CTAs, banks and sides of the memories.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ..hardware import Gpu
 from ..stack import Kernels, of_generation
+from ..units import duration_ps
 from .flows import Flow, max_min
 from .work import Timed, Work
 
@@ -29,34 +35,65 @@ PS = 1e12
 PIPES = ("hbm", "l2", "flop")
 
 
-@dataclass(frozen=True, slots=True)
-class Software:
+class Software(NamedTuple):
     """The stack's times for kernels of one family on this GPU."""
 
-    fixed_ps: int = 0
-    step_ps: float = 0.0
+    fixed_ps: int
+    step_ps: float
+
+
+class _Load(NamedTuple):
+    """What a kernel asks of the device, counted in bytes, or in flop where it has none."""
+
+    amount: float
+    """Of one CTA."""
+    uses: tuple[float, ...]
+    """Of each pipe, per unit of the amount."""
+    little: float
+    """Most that the bytes which a CTA keeps in flight allow it, per second."""
+    one_sm: float
+    """Most that one SM's tensor cores can do, per second."""
+    loop: float
+    """Most that a CTA's own loop allows it, per second."""
+    fixed_ps: int
+    latency_ps: int
+    """From the first request to the first bytes."""
 
 
 @dataclass(slots=True)
-class _Running:
+class _Kernel:
     """A kernel on the device."""
 
     work: Work
+    load: _Load
     begin: int
-    software: Software
-    until: int
-    """End of the set-up and the first latency."""
-    waiting: int
-    """CTAs that have not started."""
-    active: int = 0
-    left: float = 0.0
-    """Bytes (or flop, for a kernel without bytes) that the wave still has to take."""
+    idle_from: int
+    """Since when it has no CTA on an SM; at first, the end of its set-up."""
+    unplaced: int
+    """CTAs that have not had a place yet."""
+    placed: int = 0
+    """CTAs on SMs now."""
+    parts: dict[str, float] = field(default_factory=dict)
+    """Picoseconds by what held it."""
+
+
+@dataclass(slots=True)
+class _Wave:
+    """CTAs of one kernel that started together."""
+
+    kernel: _Kernel
+    ctas: int
+    flow: Flow
+    loop: float
+    left: float
+    """What all its CTAs together still have to take."""
+    event: int
+    """The arrival of the first bytes, then the wave's end."""
     rate: float = 0.0
-    share: float = 0.0
-    """Its share of the pipes: the rate were it not for its own loop."""
+    """Per second; 0 before the first bytes."""
+    moving: float = 0.0
+    """Fraction of the time in which it takes bytes rather than waits for its own loop."""
     pipe: str = "latency"
-    time_in: dict[str, float] = field(default_factory=dict)
-    """Picoseconds of waves by what held them."""
 
 
 class FluidDevice:
@@ -65,160 +102,153 @@ class FluidDevice:
     def __init__(self, gpu: Gpu, software: Kernels | None = None) -> None:
         self._gpu = gpu
         self._software = {} if software is None else _times(gpu, software)
-        self._widths = (gpu.hbm.bandwidth_bytes_per_s * gpu.hbm.read_fraction, gpu.l2.bandwidth_bytes_per_s)
-        self._running: list[_Running] = []
-        self._free = float(gpu.sm.count)
+        self._widths = (gpu.hbm.bandwidth_bytes_per_s * gpu.hbm.read_fraction, gpu.l2.bandwidth_bytes_per_s, 1.0)
         self._now = 0
+        self._free = float(gpu.sm.count)
+        """SMs without a CTA."""
+        self._setting_up: list[_Kernel] = []
+        self._queue: list[_Kernel] = []
+        """Kernels with CTAs that wait for a place."""
+        self._waves: list[_Wave] = []
+        self._end: int | None = None
+        """The next end of a kernel, where it is known."""
+        self._before: tuple[int, float, list[_Kernel], list[_Kernel], list[_Wave]] | None = None
+        """The state before the look ahead to that end, where it passed events."""
 
     def start(self, work: Work, now: int) -> None:
         """Begin a kernel. An idle device starts at any time."""
-        if self._running:
-            self._pass_time(now)
-        self._now = now
-        software = self._software.get(work.family, Software())
-        latency = self._latency(work)
-        self._running.append(_Running(work, now, software, now + software.fixed_ps + latency, work.grid.ctas))
-        self._share()
+        if self._waves or self._queue or self._setting_up:
+            self._back_to(now)
+        self._now, self._end = now, None
+        load = self._load(work)
+        kernel = _Kernel(work, load, now, now + load.fixed_ps, work.grid.ctas)
+        if load.fixed_ps:
+            self._setting_up.append(kernel)
+        else:
+            self._queue.append(kernel)
+            self._place()
 
     def next_end(self) -> int | None:
         """When the next kernel ends if nothing else starts."""
-        if not self._running:
-            return None
-        ahead = FluidDevice.__new__(FluidDevice)
-        ahead._gpu, ahead._software, ahead._widths = self._gpu, self._software, self._widths
-        ahead._now, ahead._free = self._now, self._free
-        ahead._running = [_copy(kernel) for kernel in self._running]
-        while True:
-            ahead._pass_time(ahead._next_event())
-            if ahead._take_ended():
-                return ahead._now
+        if self._end is None and (self._waves or self._queue or self._setting_up):
+            while not self._ends_at(event := self._next_event()):
+                if self._before is None:
+                    self._before = self._copy()
+                self._step(event)
+            self._end = event
+        return self._end
 
     def advance(self, now: int) -> list[Timed]:
         """Let time pass; return the kernels that ended."""
         ended: list[Timed] = []
-        while self._running:
-            event = self._next_event()
-            if event > now:
-                break
-            self._pass_time(event)
-            ended += self._take_ended()
-        self._pass_time(now)
+        while (end := self.next_end()) is not None and end <= now:
+            self._before = self._end = None
+            ended += [self._timed(kernel) for kernel in self._step(end)]
         return ended
 
-    def _latency(self, work: Work) -> int:
-        """From the first request to the first bytes."""
-        gpu = self._gpu
-        if work.hbm_bytes:
-            return gpu.hbm.latency_ps or 0
-        return gpu.l2.near_latency_ps or 0
+    def rates(self) -> tuple[float, ...]:
+        """What goes through HBM and L2, in bytes per second, and the fraction of the tensor cores in use.
+
+        Since the last event up to the one that `next_end` or `advance` has looked ahead to.
+        """
+        return tuple(sum(w.rate * w.flow.uses[pipe] for w in self._waves) for pipe in range(len(PIPES)))
 
     def _next_event(self) -> int:
-        """When the set-up of a kernel or a wave ends."""
-        return min(self._event_of(kernel) for kernel in self._running)
+        """When a set-up ends, the first bytes arrive or a wave ends."""
+        event = min([wave.event for wave in self._waves], default=None)
+        if self._setting_up:
+            ready = min([kernel.idle_from for kernel in self._setting_up])
+            event = ready if event is None else min(event, ready)
+        assert event is not None
+        return event
 
-    def _event_of(self, kernel: _Running) -> int:
-        if self._now < kernel.until:
-            return kernel.until
-        if not kernel.active:
-            return self._now if not kernel.waiting else 2**62
-        if kernel.left <= 0:
-            return self._now
-        return self._now + max(1, math.ceil(kernel.left / kernel.rate * PS - 1e-6)) if kernel.rate > 0 else 2**62
+    def _ends_at(self, event: int) -> bool:
+        """Whether a kernel ends at the next event."""
+        ending = [w.kernel for w in self._waves if w.event == event and w.rate and not w.kernel.unplaced]
+        return any(w.placed == sum(v.ctas for v in self._waves if v.kernel is w and v.event == event) for w in ending)
+
+    def _step(self, event: int) -> list[_Kernel]:
+        """Go to the next event; return the kernels that end."""
+        self._pass_time(event)
+        ended = []
+        for wave in [w for w in self._waves if w.event == event]:
+            if not wave.rate:
+                continue
+            self._waves.remove(wave)
+            kernel = wave.kernel
+            kernel.placed -= wave.ctas
+            self._free += wave.ctas / kernel.work.grid.per_sm
+            if not kernel.placed:
+                kernel.idle_from = event
+                if not kernel.unplaced:
+                    ended.append(kernel)
+        for kernel in [k for k in self._setting_up if k.idle_from <= event]:
+            self._setting_up.remove(kernel)
+            self._queue.append(kernel)
+        if not self._waves:
+            self._free = float(self._gpu.sm.count)
+        self._place()
+        return ended
 
     def _pass_time(self, now: int) -> None:
         """Move the flows to `now`; no event lies between."""
         passed = now - self._now
-        if passed > 0:
-            for kernel in self._running:
-                if kernel.active and self._now >= kernel.until:
-                    kernel.left -= kernel.rate * passed / PS
-                    moving = kernel.rate / kernel.share if kernel.share else 1.0
-                    kernel.time_in[kernel.pipe] = kernel.time_in.get(kernel.pipe, 0.0) + passed * moving
-                    kernel.time_in["latency"] = kernel.time_in.get("latency", 0.0) + passed * (1 - moving)
-            self._now = now
-        self._share()
+        for wave in self._waves:
+            if wave.rate:
+                wave.left -= wave.rate * passed / PS
+                kernel = wave.kernel
+                held = passed * wave.moving * wave.ctas / kernel.placed
+                kernel.parts[wave.pipe] = kernel.parts.get(wave.pipe, 0.0) + held
+        self._now = now
 
-    def _share(self) -> None:
-        """Start the waves that can start and divide the pipes anew."""
-        for kernel in self._running:
-            if self._now >= kernel.until and kernel.active and kernel.left <= _DUST * max(1, self._bytes(kernel)):
-                self._free += kernel.active / kernel.work.grid.per_sm
-                kernel.active = 0
-            if self._now >= kernel.until and not kernel.active and kernel.waiting:
-                places = int(self._free * kernel.work.grid.per_sm + 1e-9)
-                kernel.active = min(kernel.waiting, places)
-                kernel.waiting -= kernel.active
-                self._free -= kernel.active / kernel.work.grid.per_sm
-                kernel.left = self._bytes(kernel) * kernel.active / kernel.work.grid.ctas
-        moving = [k for k in self._running if k.active and self._now >= k.until]
-        flows = [self._flow(kernel) for kernel in moving]
-        rates = max_min(flows, (*self._widths, 1.0))
-        for kernel, flow, rate in zip(moving, flows, rates, strict=True):
-            kernel.share = rate
-            kernel.pipe = self._held_by(flow, rate)
-            kernel.rate = self._with_loop(kernel, rate)
+    def _place(self) -> None:
+        """Give free places to CTAs that wait and divide the pipes anew."""
+        now = self._now
+        for kernel in tuple(self._queue):
+            grid, load = kernel.work.grid, kernel.load
+            ctas = min(kernel.unplaced, int(self._free * grid.per_sm + 1e-9))
+            if not ctas:
+                break
+            first = kernel.unplaced == grid.ctas
+            if not kernel.placed:
+                kernel.parts["wait"] = kernel.parts.get("wait", 0.0) + now - kernel.idle_from
+            kernel.unplaced -= ctas
+            kernel.placed += ctas
+            self._free -= ctas / grid.per_sm
+            limit = min(ctas * load.little, min(ctas, self._gpu.sm.count) * load.one_sm)
+            flow = Flow(float(ctas * grid.inflight_bytes), limit, load.uses)
+            self._waves.append(_Wave(kernel, ctas, flow, ctas * load.loop, ctas * load.amount,
+                                     now + load.latency_ps if first else now))
+            if not kernel.unplaced:
+                self._queue.remove(kernel)
+        self._divide()
 
-    def _bytes(self, kernel: _Running) -> int:
-        """What a kernel's progress is counted in: its bytes, or its flop where it has none."""
-        return kernel.work.issued_bytes or kernel.work.flop or 1
+    def _divide(self) -> None:
+        """Divide the pipes among the waves whose bytes flow."""
+        flowing = [wave for wave in self._waves if wave.rate or wave.event <= self._now]
+        if not flowing:
+            return
+        shares = self._shares(flowing)
+        for wave, share in zip(flowing, shares, strict=True):
+            rate = with_loop(share, wave.loop)
+            if rate != wave.rate:
+                wave.rate, wave.moving, wave.pipe = rate, rate / share, self._held_by(wave.flow, share)
+                wave.event = self._now + duration_ps(max(wave.left, 0.0), rate)
 
-    def _flow(self, kernel: _Running) -> Flow:
-        work, whole = kernel.work, self._bytes(kernel)
-        latency = self._latency(work)
-        limit = kernel.active * work.grid.inflight_bytes * PS / latency if latency else math.inf
-        peak = self._gpu.sm.peak_flop_per_s[work.dtype]
-        uses = (work.hbm_bytes / whole, work.issued_bytes / whole, work.flop / whole / peak)
-        return Flow(float(kernel.active), limit, uses)
+    def _shares(self, waves: list[_Wave]) -> list[float]:
+        """What the pipes would give each wave if its own loop did not hold it, while the others' loops do."""
+        flows = [wave.flow for wave in waves]
+        if len(flows) == 1:
+            return max_min(flows, self._widths)
+        held = [wave.flow._replace(limit=min(wave.flow.limit, wave.loop)) for wave in waves]
+        shares = max_min(held, self._widths)
+        for i, wave in enumerate(waves):
+            if shares[i] >= wave.loop:
+                shares[i] = max_min([*held[:i], flows[i], *held[i + 1:]], self._widths)[i]
+        return shares
 
     def _held_by(self, flow: Flow, rate: float) -> str:
         """The pipe that a flow at this rate fills most, or its own bytes in flight."""
-        if rate >= flow.limit * (1 - 1e-9):
-            return "latency"
-        used = [use / width for use, width in zip(flow.uses, (*self._widths, 1.0), strict=True)]
-        return PIPES[used.index(max(used))]
-
-    def _with_loop(self, kernel: _Running, rate: float) -> float:
-        """The rate left when every step also waits for the CTA's own loop."""
-        step = kernel.software.step_ps
-        if not step or not rate:
-            return rate
-        grid = kernel.work.grid
-        step_bytes = self._bytes(kernel) / grid.ctas / grid.steps
-        mean = step_bytes * kernel.active / rate * PS
-        x = step / mean
-        return rate / (x + math.exp(-x))
-
-    def _take_ended(self) -> list[Timed]:
-        ended = [k for k in self._running if not k.active and not k.waiting and self._now >= k.until]
-        for kernel in ended:
-            self._running.remove(kernel)
-        if ended:
-            self._share()
-        return [self._timed(kernel) for kernel in ended]
-
-    def _timed(self, kernel: _Running) -> Timed:
-        """The kernel's time by what it waited for; the parts are whole picoseconds and add up."""
-        duration = self._now - kernel.begin
-        parts = {pipe: int(time) for pipe, time in kernel.time_in.items() if pipe != "latency" and int(time)}
-        parts["latency"] = duration - sum(parts.values())
-        prologue = kernel.until - kernel.begin if kernel.work.family == "gemm" else kernel.software.fixed_ps
-        return Timed(kernel.work, duration, tuple((p, t) for p, t in parts.items() if t), prologue)
-
-
-_DUST = 1e-12
-
-
-def _copy(kernel: _Running) -> _Running:
-    twin = _Running(kernel.work, kernel.begin, kernel.software, kernel.until, kernel.waiting, kernel.active,
-                    kernel.left, kernel.rate, kernel.share, kernel.pipe, dict(kernel.time_in))
-    return twin
-
-
-def _times(gpu: Gpu, kernels: Kernels) -> dict[str, Software]:
-    """The stack's numbers for this GPU's generation; a step's cycles are those of its SM clock."""
-    cycle = PS / gpu.sm.clock_hz
-    return {
-        family: Software(of_generation(numbers.fixed_ps, gpu.generation),
-                         of_generation(numbers.step_cycles, gpu.generation) * cycle)
-        for family, numbers in (("gemm", kernels.gemm), ("attention", kernels.attention))
-    }
+        used = [use / width for use, width in zip(flow.uses, self._widths, strict=True)]
+        pipe = PIPES[used.index(max(used))]
+        return "latency" if pipe != "flop" and rate >= flow.limit * (1 - 1e-9) else pipe
