@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -66,7 +67,12 @@ def unshared(model: Loaded[Model], layers: int) -> Loaded[Model]:
 
 
 def traces_of(repetitions: int) -> list[str]:
-    """Names of the shipped traces with so many repetitions."""
-    from .trace import header
+    """Names of the traces with so many repetitions; a file that is no trace is none of them."""
+    from .trace import TraceError, header
 
-    return [name for name in names("traces") if header(find("traces", name))["repetitions"] == repetitions]
+    fitting = []
+    for name in names("traces"):
+        with suppress(TraceError):
+            if header(find("traces", name))["repetitions"] == repetitions:
+                fitting.append(name)
+    return fitting

@@ -74,10 +74,13 @@ def _located(tree: Tree, detail: Any) -> tuple[Place, str]:
         if not isinstance(node, Leaf):
             node = node.items.get(str(own)) if node is not None else None
             place = node.place if node is not None else place
-    # What a class itself refuses stands at the field that its message begins with.
-    word = re.match(r"\w*", str(detail.get("ctx", {}).get("error", "")))
-    if word is not None and isinstance(node, Branch) and word[0] in node.items:
-        return node.items[word[0]].place, f"{key}.{word[0]}".lstrip(".")
+    # What a class itself refuses stands at the field that its message begins with, or at another `field=` of it
+    # that the command line has changed.
+    said = str(detail.get("ctx", {}).get("error", ""))
+    named = [word for word in re.findall(r"^\w+|\w+(?==)", said) if isinstance(node, Branch) and word in node.items]
+    if named and isinstance(node, Branch):
+        word = next((word for word in named if not node.items[word].place.line), named[0])
+        return node.items[word].place, f"{key}.{word}".lstrip(".")
     return place, key
 
 

@@ -144,7 +144,10 @@ def _scenario(options: argparse.Namespace) -> Scenario:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from .files import to_json, write_text
+    from .files import check_target, to_json, write_text
+
+    if options.json not in (None, "-"):
+        check_target(options.json)
     from .result import answer, document
 
     result = answer(_scenario(options))
@@ -156,7 +159,10 @@ def _run(options: argparse.Namespace) -> int:
 
         from .timeline_files import put_beside
 
-        write_text(options.json, to_json(put_beside(document(result), Path(options.json))) + "\n")
+        target, whole = Path(options.json), document(result)
+        if target.is_file() or not target.exists():
+            whole = put_beside(whole, target)
+        write_text(target, to_json(whole) + "\n")
     from .show import table
 
     print(table(result))

@@ -176,6 +176,9 @@ def _setting(cls: type, key: str, text: str, prefix: str, reading: Reading) -> B
     except ConfigError as error:
         reading.wrong(place, prefix + key, error.problems[0].text)
         return Branch(place, {}, cls)
+    if _claims_more(node):
+        reading.wrong(place, prefix + key, "write the value alone: a changed number is a what_if of --set")
+        return Branch(place, {}, cls)
     if set(parts) & {*ASIDE, "value", ""}:
         reading.wrong(place, prefix + key, "no key of a description: names joined by dots, without kind or source")
         return Branch(place, {}, cls)
@@ -185,6 +188,12 @@ def _setting(cls: type, key: str, text: str, prefix: str, reading: Reading) -> B
     reading.problems += [problem._replace(key=prefix + problem.key) for problem in own.problems]
     reading.mistaken |= own.mistaken
     return branch
+
+
+def _claims_more(node: Node) -> bool:
+    """Whether a text says `kind` or `source`: an override is a what-if, whatever it calls itself."""
+    inner = (node.entries or {}) if node.items is None else dict(enumerate(node.items))
+    return bool({*ASIDE, "value"} & (node.entries or {}).keys()) or any(_claims_more(n) for n in inner.values())
 
 
 def _placed(node: Node, place: Place) -> Node:

@@ -1,4 +1,7 @@
-"""Files written so that nothing is ever half there: a temporary file beside the target, synced, then renamed."""
+"""Files written so that nothing is ever half there: a temporary file beside the target, synced, then renamed.
+
+What is no plain file (a pipe, a terminal, /dev/null) is written straight: it is never replaced by a file.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,8 @@ from .units import InputError
 
 
 def to_json(document: Any) -> str:
-    """JSON text; floats by repr, no NaN (ValueError), keys in the document's order."""
-    return json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False)
+    """JSON text in ASCII, for terminals of any encoding; floats by repr, no NaN (ValueError), keys in order."""
+    return json.dumps(document, indent=1, allow_nan=False)
 
 
 @contextmanager
@@ -23,7 +26,15 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
     Raises InputError naming the target where the system refuses; what stood there before stays as it was.
     """
-    target = Path(path)
+    check_target(path)
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        try:
+            with target.open("wb") as stream:
+                yield stream
+        except OSError as error:
+            raise _refused(path, error) from None
+        return
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as stream:
@@ -32,10 +43,25 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             os.fsync(stream.fileno())
         os.replace(partial, target)
     except OSError as error:
-        raise InputError(f"{target}: cannot be written ({error.strerror or error})") from None
+        raise _refused(path, error) from None
     finally:
         with suppress(OSError):
             partial.unlink()
+
+
+def check_target(path: str | os.PathLike[str]) -> None:
+    """Refuse at the door, before any work, what can never be written: a folder, a place that does not exist."""
+    target = Path(path)
+    if "\0" in str(path):
+        raise InputError(f"{str(path)!r}: cannot be written (no file has such a name)")
+    if not target.name or target.is_dir():
+        raise InputError(f"{str(path)!r}: cannot be written (it is a folder)")
+    if not target.parent.is_dir():
+        raise InputError(f"{path}: cannot be written (there is no folder {target.parent})")
+
+
+def _refused(path: str | os.PathLike[str], error: OSError) -> InputError:
+    return InputError(f"{path}: cannot be written ({error.strerror or error})")
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

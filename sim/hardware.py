@@ -13,6 +13,10 @@ DTYPE_BITS = {"fp64": 64, "fp32": 32, "tf32": 32, "bf16": 16, "fp16": 16, "fp8":
 """Bits of each data type that a peak, weights or activations may have."""
 
 
+MOST_REUSE = 16.0
+"""No cache keeps anything over so many of its capacities."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sm:
     """The streaming multiprocessors."""
@@ -63,6 +67,8 @@ class L2:
         hits = [h for _, h in self.hit_curve]
         if not at or at != sorted(at) or hits != sorted(hits, reverse=True) or not 0 <= hits[-1] <= hits[0] <= 1:
             raise ValueError("hit_curve must be points (x, h) with x rising and h falling between 1 and 0")
+        if at[-1] > MOST_REUSE:
+            raise ValueError(f"hit_curve ends at {at[-1]:g}, beyond {MOST_REUSE:g} capacities")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +113,8 @@ class Link:
 
     host_bytes_per_s: float | None = None
     peer_bytes_per_s: float | None = None
+    latency_ps: int | None = None
+    """Of a transfer to another GPU, beside its bytes over the rate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,9 +67,10 @@ def find(kind: str, name: str) -> Path:
     noun = _kind(kind)[0]
     if is_path(name):
         if not os.path.isfile(name):  # unlike Path's, this one never raises
-            raise RegistryError(f"{noun} {name!r:.60}: no such file")
+            raise RegistryError(f"{noun} {name!r:.60}: {'a folder' if os.path.isdir(name) else 'no such file'}")
         return Path(name)
     folder = "fitted" if "@" in name and kind in _ALSO else kind
+    noun = _kind(folder)[0]
     files, wanted = _files(folder), normal(name)
     for also in _ALSO.get(kind, ()):
         if wanted not in files and wanted in (others := _files(also)):
@@ -106,7 +107,7 @@ def folders(kind: str) -> list[Path]:
     if kind == "schedules":
         return [_HERE / "schedules"]
     own = [Path(folder) for folder in os.environ.get("SPEEDSIM_PATH", "").split(os.pathsep) if folder]
-    candidates = [Path.cwd() / above / kind]
+    candidates = [Path(above, kind).absolute()] if os.path.isdir(above) else []
     candidates += [folder / inner for folder in own for inner in (Path(above, kind), Path(kind))]
     # Installed, the data lie in the package; in a bare clone, beside it.
     candidates.append((_HERE if (_HERE / above).is_dir() else _HERE.parent) / above / kind)

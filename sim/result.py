@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 from . import __version__
 from .catalog import unshared
 from .config import resolved as resolved_inputs
+from .hardware import MOST_REUSE
 from .machine.l2 import KNEE
 from .metrics import Peaks, figures, gain, speedup
 from .scenario import Resolved, Scenario, plainly, play, resolve
 from .timeline import Timeline
+from .units import human
 
 if TYPE_CHECKING:
     from .model import Model
@@ -96,7 +98,7 @@ def document(result: Answer) -> dict[str, Any]:
         "intervals": intervals(result),
         "knee": knee(result),
         "sentence": sentence(result),
-        "notes": [*mine.notes, *schedule.notes],
+        "notes": notes(result),
     }
     if scenario.record != "summary" and schedule.record != "summary":
         doc["timeline"] = schedule.document()
@@ -113,12 +115,25 @@ def _version(package: str) -> str | None:
 def _figures(side: Resolved, line: Timeline, batch: int) -> dict[str, Any]:
     gpu, model = side.gpu.value, side.model.value
     peaks = Peaks(gpu.hbm.bandwidth_bytes_per_s, gpu.sm.peak_flop_per_s[model.dtype.activations], gpu.sm.clock_hz)
+    return figures(line, peaks) | {"memory": memory(side, batch)}
+
+
+def memory(side: Resolved, batch: int) -> dict[str, Any]:
+    """What a run holds in memory at its longest, and what the GPU has."""
     longest = max((s.first + s.count for s in side.trace.sequences), default=0)
-    needed = memory_bytes(model, longest, batch)
-    capacity = gpu.hbm.capacity_bytes
-    return figures(line, peaks) | {
-        "memory": {"needed_bytes": needed, "capacity_bytes": capacity, "fits": needed <= capacity}
-    }
+    needed, capacity = memory_bytes(side.model.value, longest, batch), side.gpu.value.hbm.capacity_bytes
+    return {"needed_bytes": needed, "capacity_bytes": capacity, "fits": needed <= capacity}
+
+
+def notes(result: Answer) -> list[str]:
+    """What a reader must know beside the figures: where the text is from, what was changed, what does not fit."""
+    told = [*result.resolved.notes, *result.timeline(result.key).notes]
+    for key, (side, _) in result.runs.items():
+        held = memory(side, result.resolved.scenario.batch)
+        if not held["fits"]:
+            told.append(f"{key} needs {human(held['needed_bytes'], '_bytes')} of memory, {side.gpu.value.name} has "
+                        f"{human(held['capacity_bytes'], '_bytes')}: it does not fit")
+    return told
 
 
 def memory_bytes(model: Model, longest: int, batch: int) -> int:
@@ -140,7 +155,7 @@ def knee(result: Answer) -> dict[str, Any] | None:
     ends: dict[str, Any] = {"share": share}
     for name, end in zip(("early", "late"), KNEE, strict=True):
         l2 = mine.gpu.value.l2
-        curve = tuple((x * end / plateau, h) for x, h in l2.hit_curve) if plateau else l2.hit_curve
+        curve = tuple((min(x * end / plateau, MOST_REUSE), h) for x, h in l2.hit_curve) if plateau else l2.hit_curve
         gpu = replace(mine.gpu, value=replace(mine.gpu.value, l2=replace(l2, hit_curve=curve)))
         moved = replace(mine, gpu=gpu, scenario=replace(mine.scenario, record="summary"))
         lines = play(moved), play(plainly(moved))
@@ -169,10 +184,12 @@ def intervals(result: Answer) -> dict[str, dict[str, Any]]:
 
     The stack's uncertainty names a range for the host's, the launch path's and the kernels' time. They are shared by
     all runs of an answer, so a ratio is taken at each corner of the three ranges (a ratio of sums is extreme at a
-    corner) and widened by the text's sampling error, a bootstrap over sequences.
+    corner) and widened by the text's sampling error, a bootstrap over sequences. None where the stack names no range.
     """
-    ranges = result.resolved.stack.value.uncertainty
-    corners = list(itertools.product(ranges.host, ranges.launch, ranges.device[result.resolved.scenario.tier]))
+    ranges, tier = result.resolved.stack.value.uncertainty, result.resolved.scenario.tier
+    if tier not in ranges.device:
+        return {}
+    corners = list(itertools.product(ranges.host, ranges.launch, ranges.device[tier]))
     found: dict[str, dict[str, Any]] = {}
     times = {}
     for key, (_, line) in result.runs.items():

@@ -6,12 +6,14 @@ gives the same timeline on every machine: no clock, no globals, randomness only 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from .batch import in_lock_step
 from .catalog import load_gpu, load_model, load_plan, load_stack
+from .changes import by_owner, with_own
 from .config import apply
+from .document import one_line
 from .oracle import TraceOracle
 from .program import Ids, Program, Schedule, Text, watched
 from .registry import find, is_path
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 TIERS = ("roofline", "fluid")
 DEFAULT_TOKENS = 1000
+MOST_BATCH = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +94,8 @@ def run(scenario: Scenario) -> Timeline:
 
 def resolve(scenario: Scenario) -> Resolved:
     """Look every name up and check that the parts fit each other."""
-    keys = _by_part(scenario.sets)
-    scenario = _with_run_keys(scenario, keys["run"])
+    keys = by_owner(scenario.sets)
+    scenario = with_own(scenario, keys["run"])
     _check(scenario)
     gpu = load_gpu(scenario.gpu, keys["gpu"])
     stack = load_stack(scenario.stack, keys["stack"] + _policies(scenario.l2))
@@ -100,11 +103,23 @@ def resolve(scenario: Scenario) -> Resolved:
     plan = load_plan(stack.value.plan)
     model, notes = _computable(model, gpu.value)
     schedule, name = schedule_named(scenario.schedule, keys["schedule"])
-    control = _control(scenario.control or stack.value.control)
+    control = _control("--control", stack.value.control if scenario.control is None else scenario.control)
+    if scenario.rival_control is not None:
+        _control("--rival-control", scenario.rival_control)
     trace, said = _trace(scenario, model.value)
     _fits(schedule, name, control, model.value)
     return Resolved(scenario, gpu, stack, model, plan, trace, schedule, name, control,
-                    scenario.launch or stack.value.launch, notes + said)
+                    scenario.launch or stack.value.launch, notes + said + _asked(scenario, trace))
+
+
+def _asked(scenario: Scenario, trace: Trace) -> tuple[str, ...]:
+    """What a reader must know of the question: changed numbers, and a batch that the text cannot fill."""
+    changed = ", ".join(f"{key}={value}" for key, value in scenario.sets)
+    notes = [one_line(f"what if: {changed}")] if changed else []
+    if scenario.batch > (most := len(trace.sequences)):
+        notes.append(f"batch {scenario.batch}: the text has {most} sequence{'s' if most > 1 else ''}; "
+                     "no more are decoded at a time")
+    return tuple(notes)
 
 
 def _computable(model: Loaded[Model], gpu: Gpu) -> tuple[Loaded[Model], tuple[str, ...]]:
@@ -124,7 +139,7 @@ def plainly(resolved: Resolved, model: Loaded[Model] | None = None) -> Resolved:
     """The same run decoded token by token, by the same model or by another of which only the lengths are known."""
     schedule, name = schedule_named("autoregressive", ())
     asked = resolved.scenario.rival_control
-    control = resolved.control if asked is None else _control(asked)
+    control = resolved.control if asked is None else _control("--rival-control", asked)
     rival = replace(resolved, schedule=schedule, schedule_name=name, control=control)
     return rival if model is None else replace(rival, model=model, trace=lengths_only(resolved.trace))
 
@@ -162,58 +177,12 @@ def program_of(resolved: Resolved) -> Program:
     return watched(in_lock_step(each, resolved.scenario.batch, ids), oracle)
 
 
-_PARTS = {"sm": "gpu", "l2": "gpu", "hbm": "gpu", "launch": "gpu", "link": "gpu", "energy": "gpu", "price": "gpu",
-          "stack": "stack", "model": "model", "schedule": "schedule", "run": "run", "trace": "run"}
-
-
-def _by_part(sets: tuple[tuple[str, str], ...]) -> dict[str, tuple[tuple[str, str], ...]]:
-    """Sort changed numbers by the description they change; the descriptions' own names are cut off."""
-    parts: dict[str, list[tuple[str, str]]] = {part: [] for part in ("gpu", "stack", "model", "schedule", "run")}
-    for key, value in sets:
-        head, _, rest = key.partition(".")
-        whole = key
-        if head == "gpu" and rest:
-            whole = rest
-            head, _, rest = rest.partition(".")
-        if head not in _PARTS or (not rest and head != "price"):
-            from difflib import get_close_matches
-
-            near = get_close_matches(head, _PARTS, n=1)
-            hint = f" (did you mean {near[0]}?)" if near and near[0] != head else ""
-            raise InputError(f"--set {key}={value}: {head}: no part of a scenario{hint}; parts: {', '.join(_PARTS)}")
-        part = _PARTS[head]
-        parts[part].append((whole if part == "gpu" else rest, value))
-    return {part: tuple(pairs) for part, pairs in parts.items()}
-
-
-def _with_run_keys(scenario: Scenario, pairs: tuple[tuple[str, str], ...]) -> Scenario:
-    """Fields of the scenario itself, set by `run.` or `trace.`."""
-    known = {f.name for f in fields(Scenario)} - {"sets", "gpu", "stack", "model"}
-    changes: dict[str, Any] = {}
-    for key, value in pairs:
-        if key not in known:
-            from difflib import get_close_matches
-
-            near = get_close_matches(key, known, n=1)
-            hint = f" (did you mean {near[0]}?)" if near else ""
-            raise InputError(f"--set run.{key}={value}: run.{key}: unknown key{hint}")
-        changes[key] = _whole(key, value) if key in ("batch", "tokens", "prompt") else value
-    return replace(scenario, **changes)
-
-
-def _whole(key: str, value: str) -> int:
-    try:
-        return int(value)
-    except ValueError:
-        raise InputError(f"--set run.{key}={value}: run.{key}: a whole number is expected") from None
-
-
 def _check(scenario: Scenario) -> None:
     """Refuse numbers and words that no run can have."""
-    for name, least in (("batch", 1), ("tokens", 1), ("prompt", 0)):
+    for name, least, most in (("batch", 1, MOST_BATCH), ("tokens", 1, 2**31 - 1), ("prompt", 0, 2**31 - 1)):
         value = getattr(scenario, name)
-        if value is not None and not least <= value < 2**31:
-            raise InputError(f"--{name} {value}: {name}: must be {least} or more (and below 2^31)")
+        if value is not None and not least <= value <= most:
+            raise InputError(f"--{name} {value}: {name}: must be {least} or more, and at most {most}")
     for name, known in (("tier", TIERS), ("record", RECORDS)):
         value = getattr(scenario, name)
         if value not in known:
@@ -238,11 +207,11 @@ def _policies(text: str | None) -> tuple[tuple[str, str], ...]:
     return tuple(changes)
 
 
-def _control(text: str) -> Control:
+def _control(option: str, text: str) -> Control:
     try:
         return Control.parse(text)
     except ValueError as error:
-        raise InputError(f"--control {text}: {error}") from None
+        raise InputError(f"{option} {text}: {error}") from None
 
 
 def _fits(schedule: Schedule, name: str, control: Control, model: Model) -> None:
@@ -263,7 +232,7 @@ def _trace(scenario: Scenario, model: Model) -> tuple[Trace, tuple[str, ...]]:
         trace = synthetic_from(scenario.synth, model.repetitions)
         notes.append("the trace is synthetic: flips are independent, which real text is not")
     else:
-        asked = scenario.trace or model.default_trace
+        asked = model.default_trace if scenario.trace is None else scenario.trace
         if asked is None:
             raise InputError(f"--trace: {model.name} names no trace of its own; {_fitting(model.repetitions)}")
         path = find("traces", asked)
@@ -289,4 +258,5 @@ def _fitting(repetitions: int) -> str:
     from .catalog import traces_of
 
     fitting = traces_of(repetitions)
-    return f"fitting traces: {', '.join(fitting)}" if fitting else "give --trace FILE or --synth flips=..."
+    synth = "flips=..." if repetitions > 1 else "count=1000"
+    return f"fitting traces: {', '.join(fitting)}" if fitting else f"give --trace FILE or --synth {synth}"

@@ -17,7 +17,7 @@ BAR = 28
 
 def table(result: Answer) -> str:
     """The answer for the screen: what was asked, the schedule beside its rivals, the gain and its cause."""
-    from .result import intervals, knee, sentence
+    from .result import intervals, knee, notes, sentence
 
     mine, scenario = result.resolved, result.resolved.scenario
     trace = mine.trace
@@ -42,7 +42,7 @@ def table(result: Answer) -> str:
                      f"predict: the gain is {ends['early']['speedup']:.2f} x if its plateau ends at "
                      f"{ends['early']['plateau']} of the capacity, {ends['late']['speedup']:.2f} x at "
                      f"{ends['late']['plateau']}")
-    lines += [f"note: {note}" for note in (*mine.notes, *result.timeline(result.key).notes)]
+    lines += [f"note: {note}" for note in notes(result)]
     return "\n".join(lines)
 
 

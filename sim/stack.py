@@ -48,6 +48,8 @@ class HostWork:
     """One kernel launched into a stream without a framework around it."""
     graph_call_ps: int
     """One call that launches a captured graph."""
+    work_ps: dict[str, int] = field(default_factory=dict)
+    """One item of other work on the processor, by its kind (program.Host)."""
 
 
 T = TypeVar("T")
@@ -56,6 +58,16 @@ T = TypeVar("T")
 def of_generation(numbers: dict[str, T], generation: str) -> T:
     """The number of a GPU generation, or the one for all others."""
     return numbers[generation] if generation in numbers else numbers["default"]
+
+
+def _check_numbers(kernels: object, counts: tuple[str, ...], by_generation: tuple[str, ...]) -> None:
+    """Refuse counts below 1, and numbers by generation that are none for the other generations."""
+    for name in counts:
+        if getattr(kernels, name) < 1:
+            raise ValueError(f"{name}={getattr(kernels, name)} is below 1")
+    for name in by_generation:
+        if "default" not in getattr(kernels, name):
+            raise ValueError(f"{name} has no default for the GPUs that it does not name")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +93,12 @@ class GemmKernels:
     fixed_ps: dict[str, int]
     """Prologue and epilogue of a kernel, beyond the gap between two small kernels."""
 
+    def __post_init__(self) -> None:
+        _check_numbers(self, ("tile_rows", "k_step", "stages"),
+                       ("split_cost", "split_least", "step_cycles", "fixed_ps"))
+        if not self.tiles or min(self.tiles) < 1:
+            raise ValueError(f"tiles={list(self.tiles)} must be numbers of columns, 1 or more")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionKernels:
@@ -96,6 +114,9 @@ class AttentionKernels:
     step_cycles: dict[str, float]
     """SM cycles of one block of a CTA's loop."""
     fixed_ps: dict[str, int]
+
+    def __post_init__(self) -> None:
+        _check_numbers(self, ("block", "stages", "most_splits"), ("step_cycles", "fixed_ps"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +135,12 @@ class Uncertainty:
     launch: tuple[float, float]
     device: dict[str, tuple[float, float]]
     """Time inside kernels, by tier."""
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in {"host": self.host, "launch": self.launch, **self.device}.items():
+            if not 0 < low <= high:
+                part = name if name in ("host", "launch") else f"device.{name}"
+                raise ValueError(f"{part}=[{low:g}, {high:g}] is no range of factors: 0 < low <= high is expected")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,5 +173,5 @@ class Stack:
         if self.launch not in LAUNCHES:
             raise ValueError(f"launch {self.launch!r} is none of {', '.join(LAUNCHES)}")
         Control.parse(self.control)
-        if self.widths is not None and (not self.widths or list(self.widths) != sorted(set(self.widths))):
-            raise ValueError("widths must rise")
+        if self.widths is not None and (not self.widths or list(self.widths) != sorted({w for w in self.widths if w})):
+            raise ValueError(f"widths={list(self.widths)} must rise, from 1 or more")

@@ -33,6 +33,8 @@ __all__ = [
 Flips = list[float] | tuple[float, ...]
 
 _FORMS = {".jsonl": trace_jsonl, ".parquet": trace_parquet}
+MOST_SYNTHETIC = 100_000_000
+"""Predictions of a synthetic trace at most: more would not fit an ordinary memory."""
 _SYNTHETIC = ("flips", "count", "sequences", "first", "seed", "vocabulary")
 
 
@@ -191,11 +193,17 @@ def synthetic(flips: Flips, repetitions: int, count: int, sequences: int = 1, se
     was there before unchanged. Every flip goes to another token; a later flip may come back. E[r] of such a trace is
     1 + sum over j of (1 - product of (1 - f_i), i >= j).
     """
-    if len(flips) != repetitions - 1 or not all(0 <= f <= 1 for f in flips):
+    if len(flips) != repetitions - 1:
         raise TraceError(f"flips={list(flips)}: {repetitions} repetitions need {repetitions - 1} probabilities")
-    if min(count, sequences, repetitions) < 1 or min(first, seed) < 0 or not 2 <= vocabulary <= WHOLE:
-        raise TraceError(f"count={count}, sequences={sequences}, seed={seed}, first={first}, vocabulary={vocabulary}: "
-                         "no trace has these")
+    if not all(0 <= f <= 1 for f in flips):
+        raise TraceError(f"flips={list(flips)}: probabilities are numbers from 0 to 1")
+    for name, value, low, high in (("count", count, 1, WHOLE - 1), ("sequences", sequences, 1, WHOLE - 1),
+                                   ("first", first, 0, WHOLE - count), ("seed", seed, 0, 2**63 - 1),
+                                   ("vocabulary", vocabulary, 2, WHOLE)):
+        if not low <= value <= high:
+            raise TraceError(f"{name}={value}: a whole number from {low} to {high} is expected")
+    if count * sequences * repetitions > MOST_SYNTHETIC:
+        raise TraceError(f"count={count}, sequences={sequences}: more than {MOST_SYNTHETIC:,} predictions in all")
     boundaries, made = repetitions - 1, []
     for number in range(sequences):
         raw = draws((seed, number), count * (2 * boundaries + 1)).reshape(count, -1)
@@ -211,14 +219,18 @@ def synthetic(flips: Flips, repetitions: int, count: int, sequences: int = 1, se
 def synthetic_from(text: str, repetitions: int) -> Trace:
     """`synthetic` from the command line's form: `flips=0.15+0.06,count=1000,sequences=4,first=64,seed=0`."""
     given: dict[str, Any] = {"count": 1000, "flips": []}
+    stated: set[str] = set()
     for item in filter(None, text.split(",")):
         key, _, value = (part.strip() for part in item.partition("="))
         if key not in _SYNTHETIC:
             raise TraceError(f"synth: {key}: unknown key{near(key, _SYNTHETIC)}")
+        if key in stated:
+            raise TraceError(f"synth: {key}: given twice")
+        stated.add(key)
         try:
             given[key] = [float(f) for f in value.split("+")] if key == "flips" else int(value)
         except ValueError:
-            kind = "list of numbers such as 0.15+0.06" if key == "flips" else "whole number"
+            kind = "list of probabilities such as 0.15+0.06" if key == "flips" else "whole number"
             raise TraceError(f"synth: {key}: {value!r} is no {kind}") from None
     return synthetic(repetitions=repetitions, **given)
 

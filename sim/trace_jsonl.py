@@ -56,8 +56,11 @@ class _Lines:
         self.number += 1
         if len(self._raw) > _LINE_BYTES:
             raise self.refuse("", f"the line is longer than {_LINE_BYTES} bytes")
+        text = self._raw.rstrip(b"\r\n")
+        if not text.strip():
+            raise self.refuse("", "an empty line")
         try:
-            entry = DECODER.decode(self._raw.rstrip(b"\r\n").decode("utf-8"))
+            entry = DECODER.decode(text.decode("utf-8-sig" if self.number == 1 else "utf-8"))
         except UnicodeDecodeError as error:
             raise self.refuse("", "not UTF-8 text", error.start + 1) from None
         except json.JSONDecodeError as error:

@@ -79,26 +79,27 @@ def decode(schedule: object, s: Sequence, oracle: Oracle) -> Played:
 def tiny_gpu(**changes: object) -> Gpu:
     """An H200-like chip with round numbers: 1 TB/s HBM, 10 TB/s L2, 100 TFLOP/s, no cache, nothing between kernels."""
     parts = {"capacity": 0, "hbm": 1e12, "l2": 1e13, "flop": 1e14, "curve": ((1.0, 1.0), (1.0, 0.0)),
-             "node": 0, "stream": 0, "start": 0} | changes
+             "node": 0, "stream": 0, "start": 0, "peer": None, "latency": None} | changes
     return Gpu(
         name="tiny", title="tiny", generation="none",
         sm=Sm(count=100, clock_hz=1e9, peak_flop_per_s={"bf16": parts["flop"]}),
         l2=L2(capacity_bytes=parts["capacity"], bandwidth_bytes_per_s=parts["l2"], hit_curve=parts["curve"]),
         hbm=Hbm(technology="none", bandwidth_bytes_per_s=parts["hbm"], capacity_bytes=10**11),
         launch=Launch(node_gap_ps=parts["node"], stream_gap_ps=parts["stream"], start_ps=parts["start"]),
-        link=Link(), energy=Energy(),
+        link=Link(peer_bytes_per_s=parts["peer"], latency_ps=parts["latency"]), energy=Energy(),
     )
 
 
 def tiny_stack(**changes: object) -> Stack:
     """Software that costs nothing unless told."""
     parts = {"turnaround": 0, "dispatch": 0, "enqueue": 0, "graph": 0, "launch": "graph", "control": "host",
-             "widths": None, "block": 1} | changes
+             "widths": None, "block": 1, "work": {}} | changes
     return Stack(
         name="tiny", title="tiny", framework="none", version="0", launch=parts["launch"], control=parts["control"],
         plan="weights_only", widths=parts["widths"],
         host=HostWork(turnaround_ps=parts["turnaround"], dispatch_ps=parts["dispatch"],
-                      enqueue_ps=parts["enqueue"], graph_call_ps=parts["graph"]),
+                      enqueue_ps=parts["enqueue"], graph_call_ps=parts["graph"],
+                      work_ps=parts["work"]),
         kernels=Kernels(
             gemm=GemmKernels(tiles=(64,), tile_rows=64, k_step=64, stages=8, wide_penalty=1.0,
                              split_cost={"default": 0}, split_least={"default": 0}, step_cycles={"default": 0.0},
@@ -127,7 +128,8 @@ def speed_shape(group_layers: int = 2, repetitions: int = 6, **changes: object) 
 
 def simulate(schedule: object, trace: Trace, *, gpu: Gpu | None = None, stack: Stack | None = None,
              model: Model | None = None, plan: Plan = WHOLE, batch: int = 1, record: str = "passes",
-             control: str | None = None, strict: bool = False, **machine: object) -> Timeline:
+             control: str | None = None, strict: bool = False, concurrent: bool = False,
+             **machine: object) -> Timeline:
     """Play a schedule over a trace on a tiny machine."""
     gpu, stack, model = gpu or tiny_gpu(), stack or tiny_stack(), model or speed_shape()
     where = Control.parse(control or stack.control)
@@ -138,6 +140,7 @@ def simulate(schedule: object, trace: Trace, *, gpu: Gpu | None = None, stack: S
     ids = Ids()
     each = ((s.id, schedule.program(oracle, text_of(s), ids)) for s in trace.sequences)
     fixed = None if where.where == "host" else schedule.slots(model.repetitions)
-    setting = Setting(stack, where, stack.launch, fixed, schedule.reads(model.repetitions), batch)
+    setting = Setting(stack, where, stack.launch, fixed, schedule.reads(model.repetitions), batch,
+                      concurrent=concurrent)
     player = sim_machine(gpu, stack, model, plan, setting, record, **machine)
     return player.play(watched(in_lock_step(each, batch, ids), oracle))

@@ -6,7 +6,6 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ def parser() -> argparse.ArgumentParser:
     device.add_argument("--device", default="cuda", help="cuda, cuda:N or cpu (default: cuda)")
     device.add_argument("--threads", type=int, help="threads of the processor (default: torch's)")
     runs = argparse.ArgumentParser(add_help=False, parents=[device])
-    runs.add_argument("--out", type=Path, help="folder (default: validate/measured/<card>/<date>)")
+    runs.add_argument("--out", type=Path, help="folder (default: validate/measured/<card>/<date> in a clone)")
     runs.add_argument("--minutes", type=float, default=8.0, help="stop after so many minutes; the same command goes on")
     runs.add_argument("--quick", action="store_true", help="a few small points: the path, not a measurement")
     runs.add_argument("--again", action="store_true", help="measure points that failed once more")
@@ -108,7 +107,9 @@ def _experiments(options: argparse.Namespace) -> int:
             raise RefusedError(f"{unknown[0]}: no experiment of this command; there are {', '.join(known)}")
         chosen = tuple(known[name] for name in options.only.split(","))
     where = environment(device)
-    folder = options.out or HERE / "measured" / short_name(where["name"]) / where["began"][:10]
+    own = Path("validate/measured")
+    kept = own if own.is_dir() else Path("measured")
+    folder = options.out or kept / short_name(where["name"]) / where["began"][:10]
     bench = Bench(device, options.quick, trace=options.trace)
     try:
         outcomes = run(chosen, folder, bench, where | {"quick": options.quick}, options.minutes, options.again)
@@ -155,7 +156,14 @@ def _numbers(options: argparse.Namespace) -> int:
     return 0
 
 
+def _in_clone() -> None:
+    """An installed package is never written to."""
+    if not (HERE.parent / "pyproject.toml").is_file():
+        raise RefusedError(f"{HERE}: this verb writes into a clone, and this is an installed package")
+
+
 def _design(_options: argparse.Namespace) -> int:
+    _in_clone()
     from .campaign.design import FILE, make, text
 
     FILE.write_text(text(make()))
@@ -164,12 +172,13 @@ def _design(_options: argparse.Namespace) -> int:
 
 
 def _models(options: argparse.Namespace) -> int:
+    _in_clone()
     from speedsim.catalog import load_model
 
     from . import shapes
 
     for name in options.names or shapes.names():
-        shapes.write(replace(load_model(name).value), shapes.FOLDER / f"{name}.json")
+        shapes.write(load_model(name).value, shapes.FOLDER / f"{name}.json")
         print(shapes.FOLDER / f"{name}.json")
     return 0
 

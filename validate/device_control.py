@@ -124,6 +124,13 @@ class DeviceLoop:
     def run(self, text: Text, token: int, eos: int | None = None, facts: Sequence | None = None) -> DeviceRun:
         """Decode one sequence whose prompt is in place 0; answer from `facts` where the loop replays."""
         last = facts.first + facts.count - 1 if facts is not None and facts.end == "eos" else NO_TOKEN
+        room = self._stage.max_len - text.first
+        if text.limit is not None and text.limit > room:
+            raise RefusedError(f"sequence {text.sequence}: {text.limit} positions from {text.first} on lie beyond the "
+                               f"{self._stage.max_len} of this machine")
+        # Nothing may leave the buffers, on a card least of all: a text that is to end by itself is cut at their end.
+        open_end = text.limit is None
+        text = text._replace(limit=room) if open_end else text
         start = self._tensors(self._schedule.start(text, token, NO_TOKEN if eos is None else eos, last))
         for own, new in zip(self._state, start, strict=True):
             own.copy_(new)
@@ -135,7 +142,11 @@ class DeviceLoop:
             self._graph = self._captured()
         self._tick.zero_()
         ends_ps = self._drive_here() if self._stage.device.type == "cpu" else self._drive_ahead()
-        return self._what_ran(text.sequence, ends_ps)
+        found = self._what_ran(text.sequence, ends_ps)
+        if open_end and max(row.position for row in found.sweeps[-1].rows) == self._stage.max_len - 1:
+            raise RefusedError(f"sequence {text.sequence}: the text reached the end of this machine's "
+                               f"{self._stage.max_len} positions before its own")
+        return found
 
     def _captured(self) -> torch.cuda.CUDAGraph:
         """The graph of one step; capturing runs the step, so the state is put back behind it."""

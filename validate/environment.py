@@ -38,6 +38,7 @@ def environment(device: str) -> dict[str, Any]:
     found = _card(device)
     return found | {
         "device": device, "processor": processor(), "processors": os.cpu_count(), "threads": torch.get_num_threads(),
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "virtualisation": virtualisation(), "kernel": ".".join(platform.release().split(".")[:2]),
         "versions": {"python": platform.python_version(), "cuda": torch.version.cuda, **_versions()},
         "commit": commit(), "sources": sources(), "began": datetime.now(UTC).isoformat(timespec="seconds"),

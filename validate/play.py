@@ -62,15 +62,14 @@ class Player:
         self._notes = [*notes, f"plan {kernels}", f"attention {attend.__name__}"]
         self._loops: dict[tuple[object, bool], DeviceLoop] = {}
 
-    def replay(self, schedule: Schedule, sequences: Sequence[trace.Sequence],
-               log: ExecutionLog | None = None) -> Timeline:
+    def replay(self, schedule: Schedule, sequences: Sequence[trace.Sequence]) -> Timeline:
         """Play a schedule over recorded facts. The text on the device is random: only times and shapes are real."""
         g = self.stage.decoder.shape.repetitions
         texts = texts_of(sequences, g)
         if self._control == "device":
-            return self._on_device(schedule, texts, {}, None, {s.id: s for s in sequences}, log)
+            return self._on_device(schedule, texts, {}, None, {s.id: s for s in sequences})
         oracle = TraceOracle({s.id: s for s in sequences})
-        machine = TorchMachine(self.units, self._source, None, log, [*self._notes, "replay of a trace"])
+        machine = TorchMachine(self.units, self._source, notes=[*self._notes, "replay of a trace"])
         return machine.play(program_of(schedule, oracle, texts, self._batch))
 
     def live(self, schedule: Schedule, texts: Sequence[Text], prompts: Prompts, eos: int | None = None,
@@ -88,7 +87,7 @@ class Player:
         return machine.play(program_of(schedule, LiveOracle(log), texts, self._batch))
 
     def _on_device(self, schedule: Any, texts: Sequence[Text], prompts: Prompts, eos: int | None,
-                   facts: dict[int, trace.Sequence] | None, log: ExecutionLog | None) -> Timeline:
+                   facts: dict[int, trace.Sequence] | None, log: ExecutionLog | None = None) -> Timeline:
         """Decode with the device's decisions, then check them and keep the account."""
         g = self.stage.decoder.shape.repetitions
         if schedule.slots(g) is None or not hasattr(schedule, "step"):

@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..kernels.lower import Lowering, prefill_shape
-from ..units import NotCoveredError
-from .computed import Computer
+from ..program import Machine
+from ..units import InputError, NotCoveredError
+from .computed import Cache, Computer
 from .fluid import FluidDevice
 from .l2 import Residency
 from .launch import Launcher
 from .player import Setting, SimMachine
 from .recorder import Recorder
 from .roofline import RooflineDevice
+from .setting import TARGET
+from .streams import Part, StreamsMachine
 from .work import Device
 
 if TYPE_CHECKING:
@@ -26,15 +29,29 @@ TIERS = ("roofline", "fluid")
 
 
 def sim_machine(gpu: Gpu, stack: Stack, model: Model, plan: Plan, setting: Setting, record: str = "passes",
-                tier: str = "roofline", remember: bool = True, grain: int = 256) -> SimMachine:
+                tier: str = "roofline", remember: bool = True, grain: int = 256) -> Machine:
     """A simulated GPU with an empty cache, driven as `setting` says.
 
     `tier` is how finely kernels are simulated. `remember=False` computes every pass anew and gives the same
     picoseconds; `grain` is the resolution of the reuse distance, in parts of the L2's capacity.
     """
-    lowering = Lowering(model, plan, stack.kernels, gpu.generation, gpu.sm.count)
-    computer = _computer(gpu, stack, lowering, tier, remember, grain)
-    return SimMachine(model, computer, Launcher(gpu.launch, stack.host), setting, Recorder(model, record))
+    launcher, recorder = Launcher(gpu.launch, stack.host), Recorder(model, record)
+    if not setting.concurrent:
+        lowering = Lowering(model, plan, stack.kernels, gpu.generation, gpu.sm.count)
+        return SimMachine(_computer(gpu, stack, lowering, tier, remember, grain), launcher, setting, recorder)
+    if TARGET in setting.models or setting.devices < 1:
+        raise InputError(f"a setting of {setting.devices} devices with further models {', '.join(setting.models)}")
+    models = {TARGET: (model, plan)} | dict(setting.models)
+    parts = []
+    for _ in range(setting.devices):
+        cache = Cache(Residency(gpu.l2, grain))
+        computers = {
+            name: _computer(gpu, stack, Lowering(*pair, stack.kernels, gpu.generation, gpu.sm.count), tier, remember,
+                            cache=cache, owner=name)
+            for name, pair in models.items()
+        }
+        parts.append(Part(_device(gpu, stack, tier), tier == "roofline", computers))
+    return StreamsMachine(parts, gpu, launcher, setting, recorder)
 
 
 def prefill_ps(gpu: Gpu, stack: Stack, model: Model, plan: Plan, launch: str, tier: str, tokens: int) -> int:
@@ -49,9 +66,13 @@ def prefill_ps(gpu: Gpu, stack: Stack, model: Model, plan: Plan, launch: str, ti
     return Launcher(gpu.launch, stack.host).launch(launch, computed, 0, False).end_ps
 
 
-def _computer(gpu: Gpu, stack: Stack, lowering: Lowering, tier: str, remember: bool = True,
-              grain: int = 256) -> Computer:
+def _computer(gpu: Gpu, stack: Stack, lowering: Lowering, tier: str, remember: bool = True, grain: int = 256,
+              cache: Cache | None = None, owner: str = "") -> Computer:
     if "keep" in stack.l2_policy.values() and gpu.l2.keep_fraction is None:
         raise NotCoveredError(f"{gpu.name}: its L2 sets nothing aside (l2_policy keep)")
-    device: Device = RooflineDevice(gpu) if tier == "roofline" else FluidDevice(gpu, stack.kernels)
-    return Computer(lowering, device, Residency(gpu.l2, grain), gpu.energy, stack.l2_policy, remember)
+    return Computer(lowering, _device(gpu, stack, tier), cache or Cache(Residency(gpu.l2, grain)), gpu.energy,
+                    stack.l2_policy, remember, owner)
+
+
+def _device(gpu: Gpu, stack: Stack, tier: str) -> Device:
+    return RooflineDevice(gpu) if tier == "roofline" else FluidDevice(gpu, stack.kernels)

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from ..hardware import Energy
 from ..kernels.attention import flop_per_key
-from ..kernels.demand import Kernel, Tensor
+from ..kernels.demand import Grid, Kernel, Tensor
 from ..kernels.lower import Lowering, PassShape
+from ..model import Model
 from ..units import duration_ps
 from .l2 import Residency, State
 from .work import Device, Timed, Work, alone
@@ -43,32 +44,89 @@ class Computed:
     """Bytes of each row per key of its context before and after the cache."""
 
 
-class Computer:
-    """Computes passes on a device and a cache, and remembers them."""
+class Cache:
+    """The L2 of one device, and the states it has been in by small numbers. All models on the device share it."""
 
-    def __init__(self, lowering: Lowering, device: Device, residency: Residency, energy: Energy,
-                 policy: dict[str, str], remember: bool = True) -> None:
-        self._lowering, self._device, self._residency = lowering, device, residency
+    def __init__(self, residency: Residency) -> None:
+        self.residency = residency
+        self.epoch = 0
+        """Counts how often the numbers were given up."""
+        self._numbers: dict[State, int] = {}
+        self._states: list[State] = []
+        self.state = self.number(residency.state())
+        """The state it is in now."""
+
+    def number(self, state: State) -> int:
+        """A small name for a state."""
+        known = self._numbers.setdefault(state, len(self._states))
+        if known == len(self._states):
+            self._states.append(state)
+        return known
+
+    def restore(self) -> None:
+        """Put the recency list into the state it is in now; computing something else may have moved it."""
+        self.residency.restore(self._states[self.state])
+
+    def forget(self) -> None:
+        """Give up all numbers, so that memory stays bounded."""
+        self._numbers, self._states = {}, []
+        self.epoch += 1
+
+
+class Computer:
+    """Computes passes of one model on a device and its cache, and remembers them.
+
+    `owner` tells the tensors of models that share a cache apart; empty for a model that is alone.
+    """
+
+    def __init__(self, lowering: Lowering, device: Device, cache: Cache, energy: Energy, policy: dict[str, str],
+                 remember: bool = True, owner: str = "") -> None:
+        self._lowering, self._device, self._cache, self._residency = lowering, device, cache, cache.residency
         self._energy, self._policy, self._remember = energy, policy, remember
+        self._owner = owner
         self._count = 0
         self._forget()
-        self._state = self._number(residency.state())
+
+    @property
+    def model(self) -> Model:
+        """The model whose passes it computes."""
+        return self._lowering.model
 
     def run(self, shape: PassShape) -> Computed:
         """Run the pass now: its cost on the cache as the passes before left it."""
-        key = (self._state, shape)
+        cache = self._cache
+        if self._epoch != cache.epoch:
+            self._forget()
+        key = (cache.state, shape)
         kept = self._kept.get(key)
         if kept is None:
-            self._residency.restore(self._states[self._state])
+            cache.restore()
             computed = self._compute(shape)
             state = self._residency.state()
             if len(self._kept) < MOST_KEPT and self._remember:
-                kept = self._kept[key] = (computed, self._number(state))
+                kept = self._kept[key] = (computed, cache.number(state))
             else:
+                cache.forget()
                 self._forget()
-                kept = (computed, self._number(state))
-        self._state = kept[1]
+                kept = (computed, cache.number(state))
+        cache.state = kept[1]
         return kept[0]
+
+    def count(self, shape: PassShape) -> int:
+        """Kernels of a pass, whatever the cache holds."""
+        known = self._counts.get(shape)
+        if known is None:
+            known = self._counts[shape] = len(self._lowering.kernels(shape))
+        return known
+
+    def copy(self, positions: int) -> Computed:
+        """One kernel that reads and writes keys and values of so many positions in all layers, past the L2."""
+        model = self._lowering.model
+        parts = positions * model.layers
+        size = 2 * parts * model.kv_bytes
+        work = Work("compact", "kv_cache", model.dtype.activations, 0, size, size, Grid(parts))
+        each = {"kv": size}
+        return Computed(0, (self.time(work),), 0, each, each, 0, (), (), ())
 
     def once(self, shape: PassShape) -> Computed:
         """What the pass costs on an empty cache, without leaving anything in it."""
@@ -76,18 +134,11 @@ class Computer:
         return self._compute(shape)
 
     def _forget(self) -> None:
+        self._epoch = self._cache.epoch
         self._kept: dict[tuple[int, PassShape], tuple[Computed, int]] = {}
         self._equal: dict[object, Computed] = {}
-        self._numbers: dict[State, int] = {}
         self._times: dict[Work, Timed] = {}
-        self._states: list[State] = []
-
-    def _number(self, state: State) -> int:
-        """A small name for a state of the cache."""
-        known = self._numbers.setdefault(state, len(self._states))
-        if known == len(self._states):
-            self._states.append(state)
-        return known
+        self._counts: dict[PassShape, int] = {}
 
     def _compute(self, shape: PassShape) -> Computed:
         kernels = self._lowering.kernels(shape)
@@ -99,7 +150,7 @@ class Computer:
         self._knee = 0
         for kernel in kernels:
             work = self._fetch(kernel, requested, hbm, missing)
-            timed.append(self._time(work))
+            timed.append(self.time(work))
             flop += work.flop
         row_flop, row_bytes, row_missed = [], [], []
         for row in shape.rows:
@@ -140,7 +191,8 @@ class Computer:
             if tensor.kind == "activations":
                 missed = 0 if self._residency.holds(size) else size
             else:
-                hit = self._residency.read(tensor.name, size, self._policy.get(_role(tensor), "normal"))
+                name = (self._owner, *tensor.name) if self._owner else tensor.name
+                hit = self._residency.read(name, size, self._policy.get(_role(tensor), "normal"))
                 self._knee += size if self._residency.near_knee else 0
                 missed = size - int(size * hit)
                 if tensor.name[0] == "kv":
@@ -156,7 +208,7 @@ class Computer:
             hbm[tensor.kind] += missed
         return Work(kernel.name, kernel.family, demand.dtype, demand.flop, demand.issued_bytes, missed_all, demand.grid)
 
-    def _time(self, work: Work) -> Timed:
+    def time(self, work: Work) -> Timed:
         """The kernel alone on the device; equal kernels recur in every pass."""
         known = self._times.get(work)
         if known is None:

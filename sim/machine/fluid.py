@@ -9,63 +9,36 @@ bytes arrive varies: with exponential times of mean mu the slower of the two tak
 
     E[max(s, X)] = s + mu exp(-s / mu)
 
-so a kernel far from one limit pays for the other only where they are near. A CTA keeps only so many bytes in flight:
-its rate is at most that over the mean latency of its bytes (Little), and a pipe that is full serves kernels by what
-they have in flight. A kernel's loop leaves the others what it cannot take. In the limit of no latency and no loop time
-a kernel takes its bytes over the rate, up to a picosecond a wave.
+so a kernel far from one limit pays for the other only where they are near. A full pipe serves waves by what they keep
+in flight; a wave leaves the others what its limits keep it from taking. In the limit of no latency and no loop time a
+kernel takes its bytes over the rate, up to a picosecond a wave.
 
-Later waves pay no latency: their first bytes are asked for while the wave before drains. The gap between small kernels
-was measured with kernels that read the L2 once; kernels without numbers of their own do not pay that again.
-Ignored: imbalance between CTAs of one kernel, power, the order of CTAs, banks and sides of the memories.
+Between two events (a set-up or a wave ends, first bytes arrive, a kernel starts) every rate is constant. The device
+looks ahead to the next end of a kernel; one that starts before takes it back to the last event. So a result depends on
+when kernels start, never on when someone asked.
+Ignored: imbalance between CTAs of one kernel, the order of CTAs, banks and sides of the memories, the latency of waves
+after the first (their first bytes are asked for while the wave before drains).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
 
 from ..hardware import Gpu
-from ..stack import Kernels, of_generation
+from ..stack import Kernels
 from ..units import duration_ps
 from .flows import Flow, max_min
+from .load import PS, Load, Loads
 from .work import Timed, Work
 
-PS = 1e12
-PIPES = ("hbm", "l2", "flop")
 
-
-class Software(NamedTuple):
-    """The stack's times for kernels of one family on this GPU."""
-
-    fixed_ps: int
-    step_ps: float
-
-
-class _Load(NamedTuple):
-    """What a kernel asks of the device, counted in bytes, or in flop where it has none."""
-
-    amount: float
-    """Of one CTA."""
-    uses: tuple[float, ...]
-    """Of each pipe, per unit of the amount."""
-    little: float
-    """Most that the bytes which a CTA keeps in flight allow it, per second."""
-    one_sm: float
-    """Most that one SM's tensor cores can do, per second."""
-    loop: float
-    """Most that a CTA's own loop allows it, per second."""
-    fixed_ps: int
-    latency_ps: int
-    """From the first request to the first bytes."""
-
-
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Kernel:
     """A kernel on the device."""
 
     work: Work
-    load: _Load
+    load: Load
     begin: int
     idle_from: int
     """Since when it has no CTA on an SM; at first, the end of its set-up."""
@@ -77,14 +50,18 @@ class _Kernel:
     """Picoseconds by what held it."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Wave:
     """CTAs of one kernel that started together."""
 
     kernel: _Kernel
     ctas: int
     flow: Flow
+    """Without its own loop."""
+    held: Flow
+    """With it."""
     loop: float
+    """Most that the loop allows, per second."""
     left: float
     """What all its CTAs together still have to take."""
     event: int
@@ -94,47 +71,40 @@ class _Wave:
     moving: float = 0.0
     """Fraction of the time in which it takes bytes rather than waits for its own loop."""
     pipe: str = "latency"
+    """What it waits for while it takes bytes."""
 
 
 class FluidDevice:
     """Kernels that run at the same time share SMs and pipes."""
 
     def __init__(self, gpu: Gpu, software: Kernels | None = None) -> None:
-        self._gpu = gpu
-        self._software = {} if software is None else _times(gpu, software)
-        self._widths = (gpu.hbm.bandwidth_bytes_per_s * gpu.hbm.read_fraction, gpu.l2.bandwidth_bytes_per_s, 1.0)
-        self._now = 0
-        self._free = float(gpu.sm.count)
-        """SMs without a CTA."""
-        self._setting_up: list[_Kernel] = []
-        self._queue: list[_Kernel] = []
-        """Kernels with CTAs that wait for a place."""
-        self._waves: list[_Wave] = []
+        self._sms, self._loads = gpu.sm.count, Loads(gpu, software)
+        self._state = _State(0, float(self._sms), [], [], [])
         self._end: int | None = None
         """The next end of a kernel, where it is known."""
-        self._before: tuple[int, float, list[_Kernel], list[_Kernel], list[_Wave]] | None = None
+        self._before: _State | None = None
         """The state before the look ahead to that end, where it passed events."""
 
     def start(self, work: Work, now: int) -> None:
-        """Begin a kernel. An idle device starts at any time."""
-        if self._waves or self._queue or self._setting_up:
-            self._back_to(now)
-        self._now, self._end = now, None
-        load = self._load(work)
+        """Begin a kernel; `advance` has been called up to `now`. An idle device starts at any time."""
+        self._back_to(now)
+        load = self._loads.of(work)
         kernel = _Kernel(work, load, now, now + load.fixed_ps, work.grid.ctas)
         if load.fixed_ps:
-            self._setting_up.append(kernel)
+            self._state.setting_up.append(kernel)
         else:
-            self._queue.append(kernel)
-            self._place()
+            self._state.queue.append(kernel)
+            if self._place() and not load.latency_ps:
+                self._divide()
 
     def next_end(self) -> int | None:
         """When the next kernel ends if nothing else starts."""
-        if self._end is None and (self._waves or self._queue or self._setting_up):
-            while not self._ends_at(event := self._next_event()):
-                if self._before is None:
-                    self._before = self._copy()
+        if self._end is None and (event := self._state.next_event()) is not None:
+            while not self._state.ends_at(event):
+                self._before = self._before or self._state.copy()
                 self._step(event)
+                event = self._state.next_event()
+                assert event is not None
             self._end = event
         return self._end
 
@@ -143,112 +113,159 @@ class FluidDevice:
         ended: list[Timed] = []
         while (end := self.next_end()) is not None and end <= now:
             self._before = self._end = None
-            ended += [self._timed(kernel) for kernel in self._step(end)]
+            ended += [_timed(kernel, end) for kernel in self._step(end)]
         return ended
 
-    def rates(self) -> tuple[float, ...]:
-        """What goes through HBM and L2, in bytes per second, and the fraction of the tensor cores in use.
-
-        Since the last event up to the one that `next_end` or `advance` has looked ahead to.
-        """
-        return tuple(sum(w.rate * w.flow.uses[pipe] for w in self._waves) for pipe in range(len(PIPES)))
-
-    def _next_event(self) -> int:
-        """When a set-up ends, the first bytes arrive or a wave ends."""
-        event = min([wave.event for wave in self._waves], default=None)
-        if self._setting_up:
-            ready = min([kernel.idle_from for kernel in self._setting_up])
-            event = ready if event is None else min(event, ready)
-        assert event is not None
-        return event
-
-    def _ends_at(self, event: int) -> bool:
-        """Whether a kernel ends at the next event."""
-        ending = [w.kernel for w in self._waves if w.event == event and w.rate and not w.kernel.unplaced]
-        return any(w.placed == sum(v.ctas for v in self._waves if v.kernel is w and v.event == event) for w in ending)
+    def _back_to(self, now: int) -> None:
+        """Undo the look ahead beyond `now`."""
+        event = self._end
+        if event is None or self._before is not None:
+            self._state = self._before or self._state
+            while (event := self._state.next_event()) is not None and event <= now and not self._state.ends_at(event):
+                self._step(event)
+        self._before = self._end = None
+        if event is not None and event < now:
+            raise ValueError(f"a kernel ended at {event} ps: advance the device before a start at {now} ps")
+        self._state.pass_time(now)
 
     def _step(self, event: int) -> list[_Kernel]:
         """Go to the next event; return the kernels that end."""
-        self._pass_time(event)
-        ended = []
-        for wave in [w for w in self._waves if w.event == event]:
-            if not wave.rate:
-                continue
-            self._waves.remove(wave)
-            kernel = wave.kernel
-            kernel.placed -= wave.ctas
-            self._free += wave.ctas / kernel.work.grid.per_sm
-            if not kernel.placed:
-                kernel.idle_from = event
-                if not kernel.unplaced:
-                    ended.append(kernel)
-        for kernel in [k for k in self._setting_up if k.idle_from <= event]:
-            self._setting_up.remove(kernel)
-            self._queue.append(kernel)
-        if not self._waves:
-            self._free = float(self._gpu.sm.count)
+        state = self._state
+        state.pass_time(event)
+        ended = state.take_ended()
+        if state.setting_up:
+            state.queue += [kernel for kernel in state.setting_up if kernel.idle_from <= event]
+            state.setting_up = [kernel for kernel in state.setting_up if kernel.idle_from > event]
+        if not state.waves:
+            state.free = float(self._sms)  # thirds of an SM do not add up to whole ones
         self._place()
+        self._divide()
         return ended
 
-    def _pass_time(self, now: int) -> None:
+    def _place(self) -> bool:
+        """Give free places to CTAs that wait; whether there were any."""
+        state = self._state
+        before = state.free
+        while state.queue:
+            kernel = state.queue[0]
+            per_sm = kernel.work.grid.per_sm
+            ctas = min(kernel.unplaced, int(state.free * per_sm + 1e-9))
+            if not ctas:
+                break
+            state.waves.append(self._wave(kernel, ctas))
+            state.free -= ctas / per_sm
+            if not kernel.unplaced:
+                del state.queue[0]
+        return state.free < before
+
+    def _wave(self, kernel: _Kernel, ctas: int) -> _Wave:
+        """So many CTAs of the kernel start now; the kernel's first ones wait for their first bytes."""
+        load, grid, now = kernel.load, kernel.work.grid, self._state.now
+        event = now + load.latency_ps if kernel.unplaced == grid.ctas else now
+        if not kernel.placed and now > kernel.idle_from:
+            kernel.parts["wait"] = kernel.parts.get("wait", 0.0) + now - kernel.idle_from
+        kernel.unplaced -= ctas
+        kernel.placed += ctas
+        limit, loop = min(ctas * load.in_flight, min(ctas, self._sms) * load.one_sm), ctas * load.loop
+        flow = Flow(float(ctas * grid.inflight_bytes), limit, load.uses)
+        held = flow if limit <= loop else Flow(flow.weight, loop, load.uses)
+        return _Wave(kernel, ctas, flow, held, loop, ctas * load.amount, event)
+
+    def _divide(self) -> None:
+        """Divide the pipes among the waves whose bytes flow."""
+        now = self._state.now
+        flowing = [wave for wave in self._state.waves if wave.rate or wave.event <= now]
+        for wave, share in zip(flowing, _shares(flowing, self._loads.widths), strict=True):
+            x = share / wave.loop
+            rate = share / (x + math.exp(-x))
+            if rate != wave.rate:
+                wave.rate, wave.moving, wave.pipe = rate, rate / share, _held_by(wave, share)
+                wave.event = now + duration_ps(max(wave.left, 0.0), rate)
+
+
+@dataclass(slots=True, eq=False)
+class _State:
+    """What is on the device."""
+
+    now: int
+    free: float
+    """SMs without a CTA."""
+    setting_up: list[_Kernel]
+    queue: list[_Kernel]
+    """Kernels with CTAs that wait for a place."""
+    waves: list[_Wave]
+
+    def next_event(self) -> int | None:
+        """When a set-up ends, first bytes arrive or a wave ends; None when nothing runs."""
+        events = [wave.event for wave in self.waves]
+        if self.setting_up:
+            events += [kernel.idle_from for kernel in self.setting_up]
+        return min(events) if events else None
+
+    def ends_at(self, event: int) -> bool:
+        """Whether a kernel ends at the next event: with all its CTAs that are left."""
+        ending = [wave for wave in self.waves if wave.event == event and wave.rate and not wave.kernel.unplaced]
+        return any(w.kernel.placed == w.ctas or w.kernel.placed == sum(v.ctas for v in ending if v.kernel is w.kernel)
+                   for w in ending)
+
+    def pass_time(self, now: int) -> None:
         """Move the flows to `now`; no event lies between."""
-        passed = now - self._now
-        for wave in self._waves:
+        passed = now - self.now
+        for wave in self.waves:
             if wave.rate:
                 wave.left -= wave.rate * passed / PS
                 kernel = wave.kernel
                 held = passed * wave.moving * wave.ctas / kernel.placed
                 kernel.parts[wave.pipe] = kernel.parts.get(wave.pipe, 0.0) + held
-        self._now = now
+        self.now = now
 
-    def _place(self) -> None:
-        """Give free places to CTAs that wait and divide the pipes anew."""
-        now = self._now
-        for kernel in tuple(self._queue):
-            grid, load = kernel.work.grid, kernel.load
-            ctas = min(kernel.unplaced, int(self._free * grid.per_sm + 1e-9))
-            if not ctas:
-                break
-            first = kernel.unplaced == grid.ctas
+    def take_ended(self) -> list[_Kernel]:
+        """Take away the waves that end now; return the kernels that end with them."""
+        ended = []
+        for wave in [w for w in self.waves if w.rate and w.event <= self.now]:
+            kernel = wave.kernel
+            self.waves.remove(wave)
+            self.free += wave.ctas / kernel.work.grid.per_sm
+            kernel.placed -= wave.ctas
             if not kernel.placed:
-                kernel.parts["wait"] = kernel.parts.get("wait", 0.0) + now - kernel.idle_from
-            kernel.unplaced -= ctas
-            kernel.placed += ctas
-            self._free -= ctas / grid.per_sm
-            limit = min(ctas * load.little, min(ctas, self._gpu.sm.count) * load.one_sm)
-            flow = Flow(float(ctas * grid.inflight_bytes), limit, load.uses)
-            self._waves.append(_Wave(kernel, ctas, flow, ctas * load.loop, ctas * load.amount,
-                                     now + load.latency_ps if first else now))
-            if not kernel.unplaced:
-                self._queue.remove(kernel)
-        self._divide()
+                kernel.idle_from = self.now
+                if not kernel.unplaced:
+                    ended.append(kernel)
+        return ended
 
-    def _divide(self) -> None:
-        """Divide the pipes among the waves whose bytes flow."""
-        flowing = [wave for wave in self._waves if wave.rate or wave.event <= self._now]
-        if not flowing:
-            return
-        shares = self._shares(flowing)
-        for wave, share in zip(flowing, shares, strict=True):
-            rate = with_loop(share, wave.loop)
-            if rate != wave.rate:
-                wave.rate, wave.moving, wave.pipe = rate, rate / share, self._held_by(wave.flow, share)
-                wave.event = self._now + duration_ps(max(wave.left, 0.0), rate)
+    def copy(self) -> _State:
+        """The same state, to go on from later."""
+        kernels = {id(k): replace(k, parts=dict(k.parts))
+                   for k in (*self.setting_up, *self.queue, *(w.kernel for w in self.waves))}
+        return _State(self.now, self.free, [kernels[id(k)] for k in self.setting_up],
+                      [kernels[id(k)] for k in self.queue],
+                      [replace(wave, kernel=kernels[id(wave.kernel)]) for wave in self.waves])
 
-    def _shares(self, waves: list[_Wave]) -> list[float]:
-        """What the pipes would give each wave if its own loop did not hold it, while the others' loops do."""
-        flows = [wave.flow for wave in waves]
-        if len(flows) == 1:
-            return max_min(flows, self._widths)
-        held = [wave.flow._replace(limit=min(wave.flow.limit, wave.loop)) for wave in waves]
-        shares = max_min(held, self._widths)
-        for i, wave in enumerate(waves):
-            if shares[i] >= wave.loop:
-                shares[i] = max_min([*held[:i], flows[i], *held[i + 1:]], self._widths)[i]
-        return shares
 
-    def _held_by(self, flow: Flow, rate: float) -> str:
-        """The pipe that a flow at this rate fills most, or its own bytes in flight."""
-        used = [use / width for use, width in zip(flow.uses, self._widths, strict=True)]
-        pipe = PIPES[used.index(max(used))]
-        return "latency" if pipe != "flop" and rate >= flow.limit * (1 - 1e-9) else pipe
+def _shares(waves: list[_Wave], pipes: tuple[float, ...]) -> list[float]:
+    """What the pipes would give each wave if its own loop did not hold it, while the others' loops do."""
+    if len(waves) == 1:
+        return max_min([waves[0].flow], pipes)
+    held = [wave.held for wave in waves]
+    shares = max_min(held, pipes)
+    for i, wave in enumerate(waves):
+        if shares[i] >= wave.loop:
+            shares[i] = max_min([*held[:i], wave.flow, *held[i + 1:]], pipes)[i]
+    return shares
+
+
+def _held_by(wave: _Wave, share: float) -> str:
+    """What keeps a wave at this share: a pipe, its bytes in flight, or the tensor cores of its SMs."""
+    limit = wave.flow.limit
+    if share < limit * (1 - 1e-9):
+        return wave.kernel.load.pipe
+    return "latency" if wave.ctas * wave.kernel.load.in_flight <= limit else "flop"
+
+
+def _timed(kernel: _Kernel, end: int) -> Timed:
+    """The kernel's time by what it waited for; the parts are whole picoseconds and add up."""
+    duration, load = end - kernel.begin, kernel.load
+    parts = {why: int(time) for why, time in kernel.parts.items() if why != "latency" and int(time)}
+    parts["latency"] = duration - sum(parts.values())
+    prologue = load.fixed_ps + (load.latency_ps if kernel.work.family == "gemm" else 0)
+    return Timed(kernel.work, duration, tuple((why, time) for why, time in parts.items() if time), prologue)

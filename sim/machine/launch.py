@@ -19,6 +19,33 @@ from ..stack import HostWork
 from ..timeline import Span
 from ..units import NotCoveredError
 from .computed import MOST_KEPT, Computed
+from .work import Timed
+
+Lead = tuple[tuple[str, int], ...]
+"""Idle time by what it waited for."""
+
+ONE_BY_ONE = ("eager", "stream")
+"""Modes in which the host launches every kernel by itself."""
+
+
+class Pace(NamedTuple):
+    """How kernels of one pass follow each other."""
+
+    gap_ps: int
+    """Between the end of a kernel and the start of the next."""
+    price_ps: int | None
+    """The host's time for each kernel; None where one call launched them all."""
+    start_ps: int
+    """From the host's call to the earliest start."""
+
+    def follow(self, end: int, host: int, index: int) -> tuple[tuple[str, int], ...]:
+        """(what kernel `index` waits for, until when), in order of time: the kernel before ended at `end`, the host
+        turned to the pass at `host`. It starts at the last of the times."""
+        launched = end + self.gap_ps
+        if self.price_ps is None:
+            return (("launch", launched),)
+        arrived = host + (index + 1) * self.price_ps + self.start_ps
+        return (("launch", launched), ("host", arrived)) if arrived > launched else (("launch", launched),)
 
 
 class Body(NamedTuple):
@@ -40,7 +67,7 @@ class Launched(NamedTuple):
     """Its first kernel's start."""
     host_ps: int
     """How long the host was busy launching it."""
-    lead_ps: tuple[tuple[str, int], ...]
+    lead_ps: Lead
     """Time from the device's becoming free to the start, by what it waited for."""
 
     @property
@@ -65,21 +92,41 @@ class Launcher:
         if known is None:
             if len(self._known) >= MOST_KEPT:
                 self._known.clear()
-            one_by_one = mode in ("eager", "stream")
-            made = self._one_by_one if one_by_one else self._captured
+            made = self._one_by_one if mode in ONE_BY_ONE else self._captured
             known = self._known[key] = made(mode, computed, ready, follows)
         return known
 
-    def _captured(self, mode: str, computed: Computed, ready: int, follows: bool) -> Launched:
-        """Kernels of one launch: a graph, or the parts of a persistent kernel."""
-        gap = self._gap(mode)
-        first = self._known.get((computed.number, mode, 0, True))
-        body = self._body(computed, None, gap, mode == "persistent") if first is None else first.body
-        if follows:
-            return Launched(body, ready + gap, 0, (("launch", gap),))
-        call = self._host.enqueue_ps if mode == "persistent" else self._host.graph_call_ps
-        start = max(call + self._hardware.start_ps, ready + self._hardware.stream_gap_ps)
-        return Launched(body, start, call, (("launch", start - ready),))
+    def begin(self, mode: str, ready: int, follows: bool) -> tuple[int, Lead]:
+        """(start of a pass's first kernel, the time from `ready` up to it by what it waited for), as in `launch`."""
+        hardware = self._hardware
+        if mode not in ONE_BY_ONE:
+            gap = self._gap(mode)
+            if follows:
+                return ready + gap, (("launch", gap),)
+            start = max(self._call(mode) + hardware.start_ps, ready + hardware.stream_gap_ps)
+            return start, (("launch", start - ready),)
+        start = max(self._call(mode) + hardware.start_ps, ready + hardware.stream_gap_ps if ready else 0)
+        idle = start - ready
+        launch = min(idle, hardware.stream_gap_ps if ready else hardware.start_ps)
+        return start, (("launch", launch), ("host", idle - launch))
+
+    def busy_ps(self, mode: str, kernels: int, follows: bool) -> int:
+        """How long the host is busy launching a pass of so many kernels."""
+        if mode in ONE_BY_ONE:
+            return self._call(mode) * kernels
+        return 0 if follows else self._call(mode)
+
+    def pace(self, mode: str) -> Pace:
+        """The rule by which a pass's kernels follow its first."""
+        if mode in ONE_BY_ONE:
+            return Pace(self._hardware.stream_gap_ps, self._call(mode), self._hardware.start_ps)
+        return Pace(self._gap(mode), None, 0)
+
+    def _call(self, mode: str) -> int:
+        """The host's price of one call: an operation, a kernel, or a whole graph."""
+        host = self._host
+        return {"eager": host.dispatch_ps, "stream": host.enqueue_ps, "persistent": host.enqueue_ps}.get(
+            mode, host.graph_call_ps)
 
     def _gap(self, mode: str) -> int:
         """Between dependent kernels of one launch."""
@@ -89,20 +136,22 @@ class Launcher:
             raise NotCoveredError(f"launch {mode}: this GPU's file has no figure for it")
         return gap
 
-    def _one_by_one(self, mode: str, computed: Computed, ready: int, _follows: bool) -> Launched:
-        """The host's price paces the kernels where it exceeds their time."""
-        hardware = self._hardware
-        price = self._host.dispatch_ps if mode == "eager" else self._host.enqueue_ps
-        begin = ready + hardware.stream_gap_ps if ready else 0
-        start = max(price + hardware.start_ps, begin)
-        arrivals = [i * price + price + hardware.start_ps - start for i in range(len(computed.kernels))]
-        body = self._body(computed, arrivals, hardware.stream_gap_ps, False)
-        idle = start - ready
-        launch = min(idle, hardware.stream_gap_ps if ready else hardware.start_ps)
-        return Launched(body, start, price * len(computed.kernels), (("launch", launch), ("host", idle - launch)))
+    def _captured(self, mode: str, computed: Computed, ready: int, follows: bool) -> Launched:
+        """Kernels of one launch: a graph, or the parts of a persistent kernel."""
+        start, lead = self.begin(mode, ready, follows)
+        first = self._known.get((computed.number, mode, 0, True))
+        body = self._body(computed, 0, self.pace(mode), mode == "persistent") if first is None else first.body
+        return Launched(body, start, self.busy_ps(mode, len(computed.kernels), follows), lead)
 
-    def _body(self, computed: Computed, arrivals: list[int] | None, gap: int, persistent: bool) -> Body:
-        """The kernels in time: each a gap behind the one before, and not before it arrived.
+    def _one_by_one(self, mode: str, computed: Computed, ready: int, follows: bool) -> Launched:
+        """The host's price paces the kernels where it exceeds their time."""
+        start, lead = self.begin(mode, ready, follows)
+        body = self._body(computed, -start, self.pace(mode), False)
+        return Launched(body, start, self.busy_ps(mode, len(computed.kernels), follows), lead)
+
+    def _body(self, computed: Computed, host: int, pace: Pace, persistent: bool) -> Body:
+        """The kernels in time: each a gap behind the one before, and not before it arrived; `host`: when the host
+        turned to the pass.
 
         The parts of a persistent kernel need no set-up, and their first weights were fetched during the part before.
         """
@@ -112,16 +161,19 @@ class Launcher:
         now = 0
         for index, whole in enumerate(computed.kernels):
             kernel = whole.without_prologue() if persistent else whole
-            work, duration = kernel.work, kernel.duration_ps
             if index:
-                bound["launch"] += gap
-                now += gap
-                if arrivals is not None and arrivals[index] > now:
-                    bound["host"] += arrivals[index] - now
-                    now = arrivals[index]
-            spans.append(Span("sm", work.name, now, duration, kernel.bound, work.flop, work.issued_bytes,
-                              work.hbm_bytes))
+                for why, until in pace.follow(now, host, index):
+                    bound[why] += until - now
+                    now = until
+            spans.append(span_of(kernel, now))
             for why, part in kernel.parts:
                 bound[why] = bound.get(why, 0) + part
-            now += duration
+            now += kernel.duration_ps
         return Body(self._bodies, tuple(spans), now, tuple((b, t) for b, t in bound.items() if t))
+
+
+def span_of(kernel: Timed, start_ps: int, track: str = "sm") -> Span:
+    """The kernel in a picture."""
+    work = kernel.work
+    return Span(track, work.name, start_ps, kernel.duration_ps, kernel.bound, work.flop, work.issued_bytes,
+                work.hbm_bytes)

@@ -7,49 +7,37 @@ stretch of single launches. At a Wait the unit goes to the device; what happens 
     lagged:N  the GPU takes the decision; the host launches on and reads what was decided N units later
     device    the GPU takes the decision; the host only launches
 
-Under lagged and device control the rows stand in fixed slots: every pass runs at full width, empty slots included.
+Units are put into time as a whole, which is fast; several streams, devices or models are played event by event
+(streams.py), with the same picoseconds for a program that both can play.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator
-from dataclasses import dataclass
 from typing import Any
 
 import simpy
 
-from ..kernels.lower import PassShape, RowShape
-from ..model import Model
+from ..kernels.lower import PassShape
 from ..program import NOTHING, Commit, Issue, Pass, Program, Retire, Squash, Wait
-from ..stack import Control, Stack
 from ..timeline import Timeline
 from ..units import NotCoveredError
 from .computed import Computer
 from .launch import Launcher
-from .recorder import Recorder, Shown
+from .recorder import Recorder
+from .setting import TARGET, Setting
+from .shapes import Shaper
 
+__all__ = ["Setting", "SimMachine"]
 
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """How the machine is driven."""
-
-    stack: Stack
-    control: Control
-    launch: str
-    slots: int | None
-    """Rows of the schedule's device form, per sequence; None under host control."""
-    exits: frozenset[int]
-    places: int = 1
-    source_tokens: int = 0
+ALONE = "is not for one model on one stream of one device; Setting(concurrent=True) plays it"
 
 
 class SimMachine:
-    """The simulated GPU. One instance plays one program."""
+    """The simulated GPU: one model on one stream. One instance plays one program."""
 
-    def __init__(self, model: Model, computer: Computer, launcher: Launcher, setting: Setting,
-                 recorder: Recorder) -> None:
-        self._model = model
+    def __init__(self, computer: Computer, launcher: Launcher, setting: Setting, recorder: Recorder) -> None:
         self._computer, self._launcher, self._setting, self._recorder = computer, launcher, setting, recorder
         self._env = simpy.Environment()
         self._unit: list[Pass] = []
@@ -58,10 +46,7 @@ class SimMachine:
         """When the device has done everything it was given."""
         self._open: deque[int] = deque()
         """Ends of units whose decision the host has not read yet (lagged control)."""
-        self._place: dict[int, int] = {}
-        self._vacant = list(range(setting.places))
-        self._block = setting.stack.kernels.attention.block
-        self._captures = setting.launch.startswith("graph")
+        self._shaper = Shaper(setting)
 
     def play(self, program: Program) -> Timeline:
         """Run the program to its end."""
@@ -79,6 +64,8 @@ class SimMachine:
                 if kind is Issue:
                     self._unit.append(command.item)  # type: ignore[union-attr]
                 elif kind is Wait:
+                    if command.any and len(command.passes) > 1:  # type: ignore[union-attr]
+                        raise NotCoveredError(f"Wait(any=True) {ALONE}")
                     yield from self._launch()
                     answer = yield from self._wait(command)  # type: ignore[arg-type]
                 elif kind is Commit:
@@ -88,7 +75,7 @@ class SimMachine:
                 elif kind is Retire:
                     yield from self._retire(command.sequence)  # type: ignore[union-attr]
                 else:
-                    raise NotCoveredError(f"this machine does not play {kind.__name__} yet")
+                    raise NotCoveredError(f"{kind.__name__} {ALONE}")
                 command = program.send(answer)
         except StopIteration:
             yield from self._launch()
@@ -125,9 +112,8 @@ class SimMachine:
         """Free the place; when none is left running, host and device meet before the next sequence starts."""
         yield from self._launch()
         self._recorder.retire(sequence)
-        self._vacant.append(self._place.pop(sequence))
-        self._vacant.sort(reverse=True)
-        if not self._place and self._setting.control.where != "host":
+        self._shaper.leave(sequence)
+        if self._shaper.empty and self._setting.control.where != "host":
             meet = max(self._free, self._now) + self._setting.stack.host.turnaround_ps
             yield self._env.timeout(meet - self._now)
             self._free = self._now
@@ -139,7 +125,7 @@ class SimMachine:
             return
         unit, self._unit = self._unit, []
         shapes = [self._shape(item) for item in unit]
-        mode = self._mode(shapes)
+        mode = self._shaper.mode(shapes)
         host = self._now
         idle = host - self._free
         if idle > 0:
@@ -148,7 +134,7 @@ class SimMachine:
         for index, (item, shape) in enumerate(zip(unit, shapes, strict=True)):
             computed = self._computer.run(shape)
             launched = self._launcher.launch(mode, computed, self._free - host, index > 0)
-            self._recorder.ran(self._shown(item, shape), computed, launched, host)
+            self._recorder.ran(self._shaper.shown(item, shape), computed, launched, host)
             self._free = host + launched.end_ps
             self._ends[item.id] = self._free
             host += launched.host_ps
@@ -156,52 +142,9 @@ class SimMachine:
         if host > self._now:
             yield self._env.timeout(host - self._now)
 
-    def _mode(self, shapes: list[PassShape]) -> str:
-        """The launch mode of a unit: eager where a pass is wider than any captured graph."""
-        widths = self._setting.stack.widths
-        if self._captures and widths and max(s.width for s in shapes) > widths[-1]:
-            return "eager"
-        return self._setting.launch
-
-    def _width(self, rows: int) -> int:
-        """Rows that a pass of so many runs with: the next captured width."""
-        widths = self._setting.stack.widths
-        if not self._captures or not widths:
-            return rows
-        return next((w for w in widths if w >= rows), rows)
-
     def _shape(self, item: Pass) -> PassShape:
-        """What the pass's kernels depend on."""
-        if item.model != "target" or item.device or item.stream or item.after:
-            raise NotCoveredError("this machine runs one model on one stream of one device")
-        setting, block = self._setting, self._block
-        exits = item.exits
-        rows = []
-        entering = 0
-        for token, sequence, position, depth, _, _ in item.rows:
-            place = self._place.get(sequence)
-            if place is None:
-                place = self._place[sequence] = self._vacant.pop()
-            entering += depth == 0
-            rows.append(RowShape(place, depth, -(-(position + 1) // block) * block, token in exits))
-        heads, width = len(exits), len(rows)
-        if setting.slots is not None:
-            width = setting.slots * setting.places
-            entering = setting.places if setting.slots > 1 else entering
-            heads = self._fixed_heads(item) * setting.places
-        width = self._width(width)
-        return PassShape(tuple(rows), width, entering, heads, item.repetitions, setting.source_tokens)
-
-    def _fixed_heads(self, item: Pass) -> int:
-        """Slots per sequence whose head is read whether they hold a row or not."""
-        if self._setting.slots == 1:
-            return 1 if item.exits else 0
-        return min(len(self._setting.exits), self._setting.slots or 0)
-
-    def _shown(self, item: Pass, shape: PassShape) -> Shown:
-        """What the recorder keeps of a pass beside its cost."""
-        fixed = self._setting.slots
-        idle = 0 if fixed is None else fixed * self._setting.places - len(item.rows)
-        return Shown(item, shape, idle, shape.width - len(item.rows) - idle)
-
-
+        """What the pass's kernels depend on; refused where they would run beside others."""
+        if item.model != TARGET or item.device or item.stream or item.after:
+            raise NotCoveredError(f"pass {item.id} (model {item.model}, device {item.device}, stream {item.stream}, "
+                                  f"after {len(item.after)} passes) {ALONE}")
+        return self._shaper.shape(item)

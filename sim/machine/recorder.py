@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import NamedTuple
 
 from ..kernels.lower import PassShape
 from ..model import Model
 from ..program import Pass
-from ..timeline import Decode, Pattern, Slot, Timeline
+from ..timeline import Decode, Pattern, Slot, Span, Timeline
 from .computed import Computed
 from .launch import Launched
 
@@ -41,6 +42,16 @@ class Recorder:
     def timeline(self) -> Timeline:
         """The finished run."""
         return self._timeline
+
+    @property
+    def decoding(self) -> bool:
+        """Whether a sequence has started and not ended."""
+        return bool(self._start)
+
+    @property
+    def keeps_kernels(self) -> bool:
+        """Whether the spans of kernels are wanted."""
+        return self._asked == "kernels"
 
     def spend(self, bound: str, time_ps: int) -> None:
         """Time in which the device did nothing, and why."""
@@ -116,6 +127,29 @@ class Recorder:
             Slot(r.token, r.sequence, r.position, r.depth + shown.item.repetitions, r.token in exits)
             for r in shown.item.rows
         ))
+
+    def copied(self, computed: Computed) -> None:
+        """Keys and values were copied."""
+        count = self._timeline.counters
+        count.kernels += len(computed.kernels)
+        for kind, size in computed.requested.items():
+            count.requested_bytes[kind] += size
+        for kind, size in computed.hbm.items():
+            count.hbm_bytes[kind] += size
+
+    def beside(self, span: Span) -> None:
+        """Something happened outside passes."""
+        if self.keeps_kernels:
+            self._timeline.between.append(span)
+
+    def in_order(self) -> None:
+        """Put passes that several streams ran, and what happened beside them, in order of their starts."""
+        line = self._timeline
+        line.between.sort(key=lambda span: (span.start_ps, span.track, span.name))
+        order = sorted(range(len(line.occurrence_ps)), key=line.occurrence_ps.__getitem__)
+        line.occurrence_pattern = array("q", [line.occurrence_pattern[i] for i in order])
+        line.occurrence_rows = [line.occurrence_rows[i] for i in order]
+        line.occurrence_ps = array("q", sorted(line.occurrence_ps))
 
     def commit(self, token: int, time_ps: int) -> None:
         """A token became text."""

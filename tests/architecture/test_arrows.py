@@ -17,7 +17,7 @@ ROWS = [
      "trace_files", "trace_statistics", "trace_jsonl", "trace_parquet", "huggingface", "json_text", "catalog"},
     {"oracle", "batch", "schedules", "kernels", "schedule_names"},
     {"machine"},
-    {"scenario"},
+    {"scenario", "changes"},
     {"metrics", "result", "show", "timeline_files"},
     {"cli", "__main__", "__init__"},
 ]

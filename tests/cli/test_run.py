@@ -98,6 +98,37 @@ def test_set_changes_a_number_and_marks_it_what_if(capsys):
     assert doc["schedule"]["name"] == "speed:max_in_flight=2"
 
 
+def test_a_reader_is_told_what_was_changed_and_what_cannot_be(capsys):
+    doc = answer(capsys, *SYNTH, "--set", "hbm.capacity=80MB", "--batch", "9")
+    assert doc["notes"][1:] == [
+        "what if: hbm.capacity=80MB",
+        "batch 9: the text has 3 sequences; no more are decoded at a time",
+        *(f"{key} needs {needed} of memory, h200_sxm has 80 MB: it does not fit" for key, needed in (
+            ("speed", "114 MiB"), ("autoregressive@speed_2x6", "114 MiB"), ("autoregressive@speed_12l", "249 MiB"))),
+    ]
+    assert main(["run", *SYNTH, "--set", "price_per_hour=3 USD"]) == 0
+    assert "note: what if: price_per_hour=3 USD\n" in capsys.readouterr().out
+
+
+def test_an_answer_goes_through_a_pipe_and_a_link(tmp_path, capsys):
+    import os
+    import threading
+
+    pipe, link, real = tmp_path / "pipe", tmp_path / "link.json", tmp_path / "real.json"
+    os.mkfifo(pipe)
+    link.symlink_to(real)
+    heard = []
+    reader = threading.Thread(target=lambda: heard.append(pipe.read_text()))
+    reader.start()
+    assert main(["run", *SYNTH, "--json", str(pipe)]) == 0
+    reader.join(timeout=60)
+    assert main(["run", *SYNTH, "--json", str(link)]) == 0
+    assert pipe.is_fifo()
+    assert link.is_symlink()
+    assert heard == [real.read_text()]
+    assert json.loads(heard[0])["schema"] == "speedsim-result/1"
+
+
 def test_the_screen_shows_the_rivals_and_the_cause_in_one_sentence(capsys):
     assert main(["run", *SYNTH]) == 0
     text = capsys.readouterr().out

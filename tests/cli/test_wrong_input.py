@@ -83,6 +83,7 @@ def test_the_unchanged_gpu_file_runs(tmp_path, capsys):
     (HEADER + SEQUENCE + "".join(LINES) + '{"end": true, "lines": 4, "sha256": "00"}\n', "sha256"),
     ("\x00\x01\x02", ""),
     (HEADER + SEQUENCE + LINES[0][:20], ""),
+    (HEADER + SEQUENCE + "".join(LINES) + "\n", "an empty line"),
 ])
 def test_a_wrong_trace_is_one_located_line(content, says, tmp_path, capsys):
     path = tmp_path / "mine.jsonl"
@@ -133,6 +134,43 @@ def test_a_trace_of_other_repetitions_is_refused_naming_what_fits(tmp_path, caps
     (["run", "--set", "stack.host.turnaround=fast"], "time"),
     (["run", "--set", "model.repetitions=0"], "repetitions"),
     (["run", "--set", "run.batsh=2"], "did you mean batch"),
+    (["run", "--set", "trace.foo=1"], "trace.foo: unknown key"),
+    (["run", "--set", "run.batch=two"], "whole number"),
+    (["run", "--set", "price=3 USD/hour"], "did you mean price_per_hour"),
+    (["run", "--set", "HBM.bandwidth=6TB/s"], "did you mean hbm"),
+    (["run", "--set", "hbm="], "which number of it"),
+    (["run", "--set", "gpu=l40s"], "--gpu l40s"),
+    (["run", "--set", "gpu.hmb.bandwidth=6TB/s"], "did you mean hbm"),
+    (["run", "--set", "hbm.bandwidth=6TB/s", "--set", "gpu.hbm.bandwidth=7TB/s"], "given twice"),
+    (["run", "--set", "hbm.bandwidth={value: 6TB/s, kind: measured}"], "what_if"),
+    (["run", "--set", "hbm.bandwidth=0GB/s"], "zero"),
+    (["run", "--set", "sm.peak.bf61=1TFLOP/s"], "peak names bf61"),
+    (["run", "--set", "model.kv_heads=5"], "--set model.kv_heads=5: model.kv_heads: q_heads=12"),
+    (["run", "--set", "l2.hit_curve=[[0,1],[1e308,0]]"], "16 capacities"),
+    (["run", "--set", "stack.kernels.attention.block=0"], "below 1"),
+    (["run", "--set", "stack.kernels.gemm.stages=0"], "below 1"),
+    (["run", "--set", "stack.kernels.gemm.tiles=[]"], "columns"),
+    (["run", "--set", "stack.widths=[0,2]"], "rise"),
+    (["run", "--set", "stack.uncertainty.host=[2,1]"], "low <= high"),
+    (["run", "--set", "stack.uncertainty.device.fluid=[0,1]"], "low <= high"),
+    (["run", "--batch", "2147483647"], "at most"),
+    (["run", "--control", ""], "none of host"),
+    (["run", "--rival-control", "hots"], "--rival-control hots"),
+    (["run", "--trace", ""], "unknown"),
+    (["run", "--trace", "/"], "a folder"),
+    (["run", "--gpu", "h200_sxm@nothing"], "fitted child"),
+    (["run", "--synth", "flips=0.1+0.1+0.1+0.1+0.1,count=0"], "count=0"),
+    (["run", "--synth", "flips=0.1+0.1+0.1+0.1+0.1,count=1000000000000"], "count=1000000000000"),
+    (["run", "--synth", "flips=0.1+0.1+0.1+0.1+0.1,count=2000000,sequences=1000"], "100,000,000"),
+    (["run", "--synth", "flips=0.1+0.1+0.1+0.1+0.1,seed=99999999999999999999"], "seed="),
+    (["run", "--synth", "flips=0.1+0.1+0.1+0.1+0.1,first=2147483647"], "first="),
+    (["run", "--synth", "flips=0.1+0.1+0.1+0.1+0.1,count=5,count=6"], "given twice"),
+    (["run", "--synth", "flips=nan+0+0+0+0"], "from 0 to 1"),
+    (["run", "--json", ""], "folder"),
+    (["run", "--json", "/"], "folder"),
+    (["run", "--json", "no\0name"], "no file"),
+    (["trace", "convert", "speed_2x6_python", "no\0name.jsonl"], "no file"),
+    (["trace", "convert", "speed_2x6_python", "answer.txt"], ".parquet"),
     (["run", "--gpus", "h200_sxm"], "unrecognized"),
     (["rum"], "did you mean run"),
     (["list", "gpu"], "gpus"),
@@ -148,6 +186,20 @@ def test_a_model_without_a_trace_says_which_traces_fit(capsys):
     line = refused(capsys, ["run", "--model", "speed_2x8"])
     assert "--synth" in line
     assert "speed_2x6_python" in refused(capsys, ["run", "--model", "speed_2x6_cross"])
+
+
+def test_a_broken_trace_elsewhere_does_not_hide_what_to_do(tmp_path, monkeypatch, capsys):
+    (tmp_path / "traces").mkdir()
+    (tmp_path / "traces" / "broken.jsonl").write_text("{")
+    monkeypatch.setenv("SPEEDSIM_PATH", str(tmp_path))
+    assert "--synth count=" in refused(capsys, ["run", "--model", "speed_12l"])
+    assert "speed_2x6_python" in refused(capsys, ["run", "--model", "speed_2x6_cross"])
+
+
+def test_a_target_that_cannot_be_written_is_refused_before_the_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("speedsim.result.answer", lambda scenario: pytest.fail("the run has begun"))
+    for target in (tmp_path, tmp_path / "nothing" / "answer.json"):
+        assert "cannot be written" in refused(capsys, ["run", "--synth", SYNTH, "--json", str(target)])
 
 
 def test_an_answer_is_never_half_written(tmp_path, capsys):

@@ -223,6 +223,17 @@ def test_a_device_form_that_strays_from_its_program_is_refused(restless):
         player.live(Forgetful(), texts_for(prompts), prompts)
 
 
+def test_a_text_that_outgrows_the_buffers_is_refused_and_writes_nothing_beyond_them(restless):
+    decoder, prompts, _ = restless
+    reasons = {"host": "lies beyond the 16 positions", "device": "reached the end of this machine's 16"}
+    for control, reason in reasons.items():
+        player = Player(decoder, 16, source=MEASURED, control=control)
+        with pytest.raises(RefusedError, match=reason):
+            player.live(Speed(), texts_for(prompts, limit=None)[:1], prompts, eos=-3)
+    with pytest.raises(RefusedError, match="24 positions from 3 on lie beyond the 16"):
+        player.live(Speed(), texts_for(prompts)[:1], prompts)
+
+
 def test_a_log_of_another_run_is_refused(restless, lived):
     texts = texts_for(restless[1])
     player, _, log = lived(Speed(), "host")

@@ -32,15 +32,20 @@ SHAPES = {"12x64": (12, 12, 64), "32x8x64": (32, 8, 64), "16x128": (16, 16, 128)
 
 
 def _points(bench: Bench) -> Iterable[dict[str, Any]]:
-    rows: tuple[int, ...] = (1, 4) if bench.quick else (1, 2, 4, 6, 8, 16)
-    contexts: tuple[int, ...] = (128,) if bench.quick else (1024, 2048, 4096, 8192, 16384)
-    shapes = ("12x64",) if bench.quick or not bench.cuda else tuple(SHAPES)
-    if not bench.cuda and not bench.quick:
-        rows, contexts = (1, 6), (1024, 4096)
     backends = (*TORCH, *OWN) if bench.cuda else ("math", "flash", "gather")
-    return ({"shape": s, "layout": layout, "rows": r, "context": c, "backend": b}
-            for s in shapes for layout in ("lanes", "chunk") for r in rows for c in contexts for b in backends
-            if not (layout == "chunk" and b in OWN))
+    return ({"shape": shape, "layout": layout, "rows": r, "context": c, "backend": b}
+            for shape, rows, contexts in _grids(bench) for layout in ("lanes", "chunk") for r in rows for c in contexts
+            for b in backends if not (layout == "chunk" and b in OWN))
+
+
+def _grids(bench: Bench) -> Iterable[tuple[str, tuple[int, ...], tuple[int, ...]]]:
+    """(shape, rows, contexts): SPEED's shape on the whole grid, the others on its corners."""
+    if bench.quick:
+        return (("12x64", (1, 4), (128,)),)
+    if not bench.cuda:
+        return (("12x64", (1, 6), (1024, 4096)),)
+    corners = (1, 6, 16), (1024, 4096, 16384)
+    return ("12x64", (1, 2, 4, 6, 8, 16), (1024, 2048, 4096, 8192, 16384)), ("32x8x64", *corners), ("16x128", *corners)
 
 
 def _measure(bench: Bench, point: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,4 +111,4 @@ def _torch(kind: SDPBackend, query: Tensor, kv: Tensor, lanes: int, grouped: boo
 
 ATTENTION = Experiment(
     "attention", "attention of few rows by backend, rows and context; one call of ten over ten sets of keys",
-    ("shape", "layout", "rows", "context", "backend"), ("bytes", "bytes_per_s"), _points, _measure, 90)
+    ("shape", "layout", "rows", "context", "backend"), ("bytes", "bytes_per_s"), _points, _measure, 150)

@@ -35,6 +35,9 @@ KERNELS = ((2304, 768), (768, 768), (4096, 768), (768, 2048), (32128, 768), (102
            (4096, 12288), (32000, 4096))
 
 
+MODULE = "validate" if (ROOT / "sim").is_dir() else "speedsim.validate"
+
+
 def _kernel_points(_bench: Bench) -> Iterable[dict[str, Any]]:
     return ({"n": n, "k": k, "rows": r} for n, k in KERNELS for r in (1, 8, 64))
 
@@ -86,7 +89,7 @@ def _measure(bench: Bench, point: Mapping[str, Any]) -> dict[str, Any]:
         raise NotMeasuredError("Nsight Compute (ncu) is absent")
     command = [program, "--csv", "--page", "raw", "--clock-control", "none", "--cache-control", "none", "--replay-mode",
                "application", "--profile-from-start", "off", "--metrics", ",".join(METRICS.values()),
-               sys.executable, "-m", "validate", "target", "--device", bench.device, "--point", json.dumps(dict(point))]
+               sys.executable, "-m", MODULE, "target", "--device", bench.device, "--point", json.dumps(dict(point))]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, cwd=ROOT)
     if done.returncode:
         told = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("==")]

@@ -57,7 +57,7 @@ def tokens_of(bench: Bench, launch: str) -> int:
     """Tokens of one decode."""
     if bench.quick:
         return 6
-    return 16 if not bench.cuda else 24 if launch == "eager" else 128
+    return 8 if not bench.cuda else 24 if launch == "eager" else 128
 
 
 def facts_for(bench: Bench, model: Model, count: int) -> tuple[trace.Sequence, str]:

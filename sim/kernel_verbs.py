@@ -1,0 +1,244 @@
+"""The verb `kernel`: what one linear layer, or one decode attention, takes by itself and why.
+
+Every number of a shape may be a list or a range (`1,8,64`, `1:16`); each combination is a line of the table, an entry
+of the JSON, a row of the CSV.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from .units import InputError
+
+if TYPE_CHECKING:
+    from .machine.work import Timed
+    from .one_kernel import Attention, Bench, Linear, Predicted
+
+SCHEMA = "speedsim-kernel/1"
+MOST = 10_000
+"""Combinations at a time."""
+LARGEST = 2**31
+_SHAPES = {
+    "linear": (("rows", "M", None), ("n", "N", None), ("k", "K", None)),
+    "attention": (("batch", "B", None), ("context", "C", None), ("heads", "H", None), ("kv-heads", "K", None),
+                  ("head-dim", "D", None), ("rows", "M", "1")),
+}
+_WORDS = {
+    "rows": "rows of the layer, or queries of each sequence", "n": "outputs", "k": "inputs", "batch": "sequences",
+    "context": "keys, those of the last query", "heads": "query heads", "kv-heads": "heads of keys and values",
+    "head-dim": "elements of a head",
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises InputError instead of leaving."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{self.prog}: {message} (see {self.prog} --help)")
+
+
+def add_parser(verbs: Any) -> None:
+    """Add the verb to a parser's verbs."""
+    kernel = verbs.add_parser("kernel", help="one linear layer or attention by itself: time, parts, tile, waves")
+    deeds = kernel.add_subparsers(dest="op", metavar="linear|attention", required=True)
+    for op, words in (("linear", "y[rows, n] = x[rows, k] W[n, k]^T"), ("attention", "decode attention")):
+        one = deeds.add_parser(op, help=words, allow_abbrev=False)
+        one.add_argument("--gpu", default="h200_sxm", metavar="NAME", help="what is soldered (default h200_sxm)")
+        for name, letter, default in _SHAPES[op]:
+            one.add_argument(f"--{name}", metavar=letter, required=default is None, default=default,
+                             help=_WORDS[name] + (f" (default {default})" if default else ""))
+        _state_options(one, op)
+
+
+def _state_options(parser: argparse.ArgumentParser, op: str) -> None:
+    add = parser.add_argument
+    what, usual = ("weights", "--rotate 6") if op == "linear" else ("keys and values", "--warm")
+    state = parser.add_mutually_exclusive_group()
+    state.add_argument("--warm", action="store_true", help=f"one buffer of {what}, read again and again")
+    state.add_argument("--cold", action="store_true", help="nothing in the L2, as in most decode steps")
+    state.add_argument("--rotate", type=int, metavar="N", help=f"N buffers in turn; as published: {usual} (default)")
+    add("--dtype", default="bf16", metavar="TYPE", help=f"of {what} and activations (default bf16)")
+    add("--stack", default="torch_graph", metavar="NAME", help="software (default torch_graph)")
+    add("--tier", default="fluid", metavar="TIER", help="roofline or fluid (default)")
+    add("--csv", metavar="FILE", help="write a table")
+    add("--json", metavar="FILE", help="write the whole answer; - is standard output")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The verb by itself: what follows `speedsim kernel`. Raises InputError and NotCoveredError."""
+    import sys
+
+    top = _Parser(prog="speedsim")
+    add_parser(top.add_subparsers(dest="verb", parser_class=_Parser))
+    return run(top.parse_args(["kernel", *(sys.argv[1:] if arguments is None else arguments)]))
+
+
+def run(options: argparse.Namespace) -> int:
+    """Answer parsed options."""
+    from .files import to_json, write_text
+
+    found = document(options)
+    if options.csv is not None:
+        write_text(options.csv, _csv(found))
+    if options.json == "-":
+        print(to_json(found))
+        return 0
+    if options.json is not None:
+        write_text(options.json, to_json(found) + "\n")
+    print(text(found))
+    return 0
+
+
+def document(options: argparse.Namespace) -> dict[str, Any]:
+    """The answer: the first combination's entries at the top, all of them in `points` where there are more."""
+    from .catalog import load_gpu, load_stack
+    from .one_kernel import Bench
+    from .scenario import TIERS
+
+    if options.tier not in TIERS:
+        raise InputError(f"--tier {options.tier}: tier: must be one of {', '.join(TIERS)}")
+    gpu, stack = load_gpu(options.gpu), load_stack(options.stack)
+    bench = Bench(gpu.value, stack.value, options.tier)
+    buffers = _buffers(options)
+    points = [_point(bench, kernel, buffers) for kernel in _kernels(options)]
+    head: dict[str, Any] = {
+        "schema": SCHEMA, "op": options.op,
+        "gpu": {"name": gpu.value.name, "title": gpu.value.title, "hash": gpu.digest},
+        "stack": {"name": stack.value.name, "hash": stack.digest},
+        "tier": options.tier, "buffers": buffers,
+    }
+    return head | points[0] | ({"points": points} if len(points) > 1 else {})
+
+
+def _buffers(options: argparse.Namespace) -> int:
+    """How many buffers the cache saw in turn before."""
+    from .one_kernel import COLD, ROTATED, WARM
+
+    if options.cold:
+        return COLD
+    if options.warm:
+        return WARM
+    if options.rotate is None:
+        return ROTATED if options.op == "linear" else WARM
+    if not 1 <= options.rotate <= MOST:
+        raise InputError(f"--rotate {options.rotate}: 1 to {MOST} buffers")
+    return int(options.rotate)
+
+
+def _kernels(options: argparse.Namespace) -> list[Linear | Attention]:
+    """Every combination of the shape's numbers."""
+    from .hardware import DTYPE_BITS
+    from .one_kernel import Attention, Linear
+
+    if options.dtype not in DTYPE_BITS:
+        raise InputError(f"--dtype {options.dtype}: must be one of {', '.join(DTYPE_BITS)}")
+    names = [name for name, _, _ in _SHAPES[options.op]]
+    lists = [_numbers(name, getattr(options, name.replace("-", "_"))) for name in names]
+    count = 1
+    for values in lists:
+        count *= len(values)
+    if count > MOST:
+        raise InputError(f"{count} combinations of {', '.join(f'--{name}' for name in names)}: at most {MOST:,}")
+    kind = Linear if options.op == "linear" else Attention
+    made: list[Linear | Attention] = [kind(*shape, dtype=options.dtype) for shape in itertools.product(*lists)]
+    for kernel in made:
+        if isinstance(kernel, Attention):
+            _check(kernel)
+    return made
+
+
+def _check(kernel: Attention) -> None:
+    """Refuse an attention that no model has."""
+    if kernel.heads % kernel.kv_heads:
+        raise InputError(f"--heads {kernel.heads}: not a multiple of --kv-heads {kernel.kv_heads}")
+    if kernel.rows > kernel.context:
+        raise InputError(f"--rows {kernel.rows}: more queries than the --context of {kernel.context} keys")
+    if kernel.batch * kernel.rows > MOST:
+        raise InputError(f"--batch {kernel.batch} x --rows {kernel.rows}: at most {MOST:,} rows")
+
+
+def _numbers(name: str, given: str) -> list[int]:
+    """`4096`, `1,8,64` or `1:16`, both ends included."""
+    found: list[int] = []
+    for part in given.split(","):
+        low, colon, high = part.partition(":")
+        try:
+            ends = int(low), int(high if colon else low)
+        except ValueError:
+            raise InputError(f"--{name} {given}: whole numbers are expected, such as 8, 1,8,64 or 1:16") from None
+        if not 1 <= ends[0] <= ends[1] < LARGEST:
+            raise InputError(f"--{name} {given}: must be 1 or more, ranges rising (and below 2^31)")
+        if ends[1] - ends[0] >= MOST:
+            raise InputError(f"--{name} {given}: at most {MOST:,} numbers")
+        found += range(ends[0], ends[1] + 1)
+    return found
+
+
+def _point(bench: Bench, kernel: Linear | Attention, buffers: int) -> dict[str, Any]:
+    """One kernel's answer."""
+    from .one_kernel import COLD, WARM
+
+    told = bench.predict(kernel, buffers)
+    return {
+        "shape": kernel._asdict(), "bytes": kernel.bytes, "time_us": told.time_ps / 1e6,
+        "parts_us": {why: time / 1e6 for why, time in told.parts_ps.items()},
+        "l2_hit_fraction": told.hit, "near_knee": told.near_knee,
+        "tile": told.tile, "splits": told.splits, "ctas": told.ctas, "waves": told.waves,
+        "warm_us": bench.predict(kernel, WARM).time_ps / 1e6, "cold_us": bench.predict(kernel, COLD).time_ps / 1e6,
+        "gap_us": bench.gpu.launch.node_gap_ps / 1e6, "kernels": [_kernel(timed) for timed in told.kernels],
+    }
+
+
+def _kernel(timed: Timed) -> dict[str, Any]:
+    work = timed.work
+    return {
+        "name": work.name.partition(".")[2], "time_us": timed.duration_ps / 1e6,
+        "parts_us": {why: time / 1e6 for why, time in timed.parts}, "flop": work.flop,
+        "l2_bytes": work.issued_bytes, "hbm_bytes": work.hbm_bytes, "ctas": work.grid.ctas, "steps": work.grid.steps,
+    }
+
+
+_COLUMNS = ("time_us", "warm_us", "cold_us", "l2_hit_fraction", "tile", "splits", "ctas", "waves")
+_PARTS = ("launch", "latency", "l2", "hbm", "flop")
+
+
+def _rows(found: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
+    """(names of the columns, a row for each point)."""
+    points = found.get("points", [found])
+    shape = list(points[0]["shape"])
+    head = [*shape, *_COLUMNS, *(f"{part}_us" for part in _PARTS)]
+    return head, [[*point["shape"].values(), *(point[column] for column in _COLUMNS),
+                   *(point["parts_us"].get(part, 0.0) for part in _PARTS)] for point in points]
+
+
+def _csv(found: dict[str, Any]) -> str:
+    head, rows = _rows(found)
+    same = [found["gpu"]["name"], found["stack"]["name"], found["tier"], found["buffers"]]
+    lines = [["gpu", "stack", "tier", "buffers", *head], *([*same, *row] for row in rows)]
+    return "".join(",".join("" if cell is None else str(cell) for cell in line) + "\n" for line in lines)
+
+
+def text(found: dict[str, Any]) -> str:
+    """The answer for the screen."""
+    state = {0: "cold", 1: "one buffer read again"}.get(found["buffers"], f"{found['buffers']} buffers in turn")
+    what = "linear layer" if found["op"] == "linear" else "decode attention"
+    lines = [f"{what}, {found['shape']['dtype']}, {found['gpu']['title']}, {found['stack']['name']}, tier "
+             f"{found['tier']}, {state}: predicted", ""]
+    head, rows = _rows(found)
+    gone = head.index("dtype")
+    cells = [[_cell(cell) for i, cell in enumerate(row) if i != gone] for row in (head, *rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+    lines += ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
+    if any(point["near_knee"] for point in found.get("points", [found])):
+        lines += ["", "note: the reuse lies near the knee of the two-sided L2, which is hard to predict; the time is "
+                      "between warm_us and cold_us"]
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,110 @@
+"""A device's tier as events: streams hand kernels to it and are told of their ends.
+
+The tier says when its next kernel ends if nothing else starts; one wake-up is set for that moment and set anew whenever
+a kernel starts. Kernels that the tier can run at once share it; a tier that runs one at a time takes them in the order
+in which they come. How long a kernel takes alone is known (computed.py), so one that starts on an idle device is handed
+to the tier only when another comes while it runs: a tier's answer does not depend on when it is asked.
+Ignored: the power of kernels that run at the same time; each is held to the board's limit as if it were alone.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator
+from typing import Any
+
+import simpy
+
+from ..hardware import Energy
+from .account import Account, Waits
+from .computed import throttled
+from .work import Device, Timed, Work
+
+
+class Lane:
+    """One device."""
+
+    def __init__(self, env: simpy.Environment, device: Device, energy: Energy, alone: bool, account: Account) -> None:
+        self._env, self._device, self._energy, self._account = env, device, energy, account
+        self._turns = simpy.Resource(env, 1) if alone else None
+        self._lone: tuple[Timed, int, simpy.Event] | None = None
+        """A kernel that has the device to itself, its start, and what to tell of its end; not handed to the tier."""
+        self._open: dict[tuple[Work, int], deque[simpy.Event]] = {}
+        """What to tell of the end of a kernel that was, by the kernel and its start."""
+        self._next: int | None = None
+        """When the tier's next kernel ends."""
+        self._set = 0
+        """Counts the wake-ups; only the last one that was set counts."""
+
+    def run(self, kernel: Timed, waits: Waits) -> Generator[simpy.Event, Any, Timed]:
+        """Run a kernel, given as it would be alone, to its end; it waited for these things."""
+        turn = None if self._turns is None else self._turns.request()
+        if turn is not None:
+            yield turn
+        begin = self._now
+        held = self._account.begins(begin, waits)
+        timed: Timed = yield self._start(kernel)
+        whole = throttled(timed, self._energy)
+        if begin + whole.duration_ps > self._now:
+            yield self._env.timeout(begin + whole.duration_ps - self._now)
+        self._account.ends(self._now, held, whole)
+        if turn is not None and self._turns is not None:
+            self._turns.release(turn)
+        return whole
+
+    @property
+    def _now(self) -> int:
+        now: int = self._env.now  # type: ignore[assignment]
+        return now
+
+    def _start(self, kernel: Timed) -> simpy.Event:
+        """Begin a kernel beside those that run; what ends just now makes room first."""
+        ended = self._env.event()
+        self._collect()
+        if self._lone is None and not self._open:
+            self._lone = (kernel, self._now, ended)
+            self._wake_in(kernel.duration_ps)
+            return ended
+        if self._lone is not None:
+            first, begin, told = self._lone
+            self._lone = None
+            self._hand_over(first.work, begin, told)
+            self._collect()
+        self._hand_over(kernel.work, self._now, ended)
+        assert self._next is not None
+        self._wake_in(self._next - self._now)
+        return ended
+
+    def _hand_over(self, work: Work, begin: int, ended: simpy.Event) -> None:
+        self._device.start(work, begin)
+        self._open.setdefault((work, begin), deque()).append(ended)
+        self._next = self._device.next_end()
+
+    def _collect(self) -> None:
+        """Tell of the tier's kernels that have ended by now."""
+        while self._next is not None and self._next <= self._now:
+            for timed in self._device.advance(self._next):
+                key = (timed.work, self._next - timed.duration_ps)
+                waiting = self._open[key]
+                waiting.popleft().succeed(timed)
+                if not waiting:
+                    del self._open[key]
+            self._next = self._device.next_end()
+
+    def _wake_in(self, time: int) -> None:
+        self._set += 1
+        wake = self._env.timeout(max(0, time), self._set)
+        assert wake.callbacks is not None
+        wake.callbacks.append(self._wake)
+
+    def _wake(self, wake: simpy.Event) -> None:
+        if wake.value != self._set:
+            return
+        if self._lone is not None:
+            kernel, _, ended = self._lone
+            self._lone = None
+            ended.succeed(kernel)
+            return
+        self._collect()
+        if self._next is not None:
+            self._wake_in(self._next - self._now)

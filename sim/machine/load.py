@@ -1,0 +1,87 @@
+"""What a kernel asks of one GPU under one library: per CTA, as rates and limits that flows can be made of.
+
+    progress    counted in bytes asked of the L2, or in flop where a kernel moves no bytes
+    in flight   a CTA that keeps q bytes in flight gets at most q / (mean latency of its bytes) a second (Little)
+    loop        a CTA's steps cannot follow each other faster than its own loop
+    one SM      arithmetic of a CTA runs on one SM's tensor cores
+
+The gap between small kernels was measured between kernels that read the L2 once (gpu-benches, gpu-small-kernels), so a
+kernel without numbers of its own does not pay that latency again.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from ..hardware import Gpu
+from ..stack import Kernels, of_generation
+from .work import Work
+
+PS = 1e12
+PIPES = ("hbm", "l2", "flop")
+UNBOUND = 1e30
+"""A rate that nothing reaches."""
+
+
+class Load(NamedTuple):
+    """A kernel's demands on the device; rates are of one CTA, per second."""
+
+    amount: float
+    """What a CTA has to take."""
+    uses: tuple[float, ...]
+    """Of each pipe, per unit of the amount."""
+    pipe: str
+    """The one that it fills most."""
+    in_flight: float
+    """Most that the bytes it keeps in flight allow."""
+    one_sm: float
+    """Most that one SM's tensor cores allow."""
+    loop: float
+    """Most that its own loop allows."""
+    fixed_ps: int
+    """Set-up."""
+    latency_ps: int
+    """From the first request to the first bytes."""
+
+
+class Loads:
+    """Kernels' demands on one GPU under one library; without one, no kernel has numbers of its own."""
+
+    def __init__(self, gpu: Gpu, kernels: Kernels | None) -> None:
+        self.widths = (gpu.hbm.bandwidth_bytes_per_s * gpu.hbm.read_fraction, gpu.l2.bandwidth_bytes_per_s, 1.0)
+        """What goes through each pipe at most: bytes per second, bytes per second, all tensor cores."""
+        self._sms, self._peaks = gpu.sm.count, gpu.sm.peak_flop_per_s
+        self._near, self._far = gpu.l2.near_latency_ps or 0, gpu.hbm.latency_ps or 0
+        self._software = {} if kernels is None else _software(kernels, gpu)
+
+    def of(self, work: Work) -> Load:
+        """The demands of a kernel."""
+        _, family, dtype, flop, issued, missed, grid = work
+        near, far, peak = self._near, self._far, self._peaks[dtype]
+        hbm, l2, _ = self.widths
+        whole = max(issued, missed) or flop or 1
+        amount = whole / grid.ctas
+        filled = (missed / hbm, issued / l2, flop / peak)
+        mean = near + (far - near) * missed / whole
+        first = far if missed else near
+        software = self._software.get(family)
+        fixed, step = software or (0, 0.0)
+        return Load(
+            amount, (missed / whole, issued / whole, filled[2] / whole), PIPES[filled.index(max(filled))],
+            in_flight=grid.inflight_bytes * PS / mean if mean else UNBOUND,
+            one_sm=peak / self._sms * whole / flop if flop else UNBOUND,
+            loop=amount / grid.steps / step * PS if step else math.inf,
+            fixed_ps=fixed,
+            latency_ps=max(0, first - near) if software is None else first,
+        )
+
+
+def _software(kernels: Kernels, gpu: Gpu) -> dict[str, tuple[int, float]]:
+    """(set-up, one step of a CTA's loop) in picoseconds by family, for this GPU's generation and SM clock."""
+    cycle = PS / gpu.sm.clock_hz
+    return {
+        family: (of_generation(numbers.fixed_ps, gpu.generation),
+                 of_generation(numbers.step_cycles, gpu.generation) * cycle)
+        for family, numbers in (("gemm", kernels.gemm), ("attention", kernels.attention))
+    }

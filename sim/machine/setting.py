@@ -1,0 +1,34 @@
+"""How a machine is driven: the software, where the schedule decides, and what runs beside the first model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ..model import Model
+from ..plan import Plan
+from ..stack import Control, Stack
+
+TARGET = "target"
+"""Name of the first model in Pass.model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """How the machine is driven."""
+
+    stack: Stack
+    control: Control
+    launch: str
+    slots: int | None
+    """Rows of the schedule's device form, per sequence; None under host control."""
+    exits: frozenset[int]
+    places: int = 1
+    source_tokens: int = 0
+    concurrent: bool = False
+    """Whether programs may use several streams, devices and models, `after`, Wait(any=True), Host, Cancel, Move and
+    Compact. Slower to simulate; the same picoseconds for programs that use none of them."""
+    devices: int = 1
+    """GPUs, all alike."""
+    models: Mapping[str, tuple[Model, Plan]] = field(default_factory=dict)
+    """Further models by the name in Pass.model, each on all devices."""

@@ -1,0 +1,195 @@
+"""One kernel by itself: a linear layer or decode attention, repeated in a CUDA graph as kernel benchmarks do.
+
+    time = (gap of the graph + the kernel) for each kernel that it takes
+
+A layer goes the simulator's own way: a model that is nothing but this layer is lowered, its bytes pass the cache, the
+tier's device takes each kernel alone, a board at its power limit stretches it. What the library splits is two kernels,
+and pays the gap twice. Before it, the cache saw `buffers` tensors of its size in turn, its own first:
+
+    0  it is cold, as in a decode step whose other layers are larger than the cache
+    1  one buffer is read again and again, as in published tables of attention
+    6  six are read in rotation, as in published tables of linear layers (a reuse distance of six weights)
+
+Ignored: what the buffers' activations leave in the cache, kernels that quantise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from .hardware import DTYPE_BITS, Gpu
+from .kernels.demand import Kernel
+from .kernels.gemm import Rule, tiling
+from .kernels.lower import Lowering, PassShape, RowShape
+from .machine.computed import throttled
+from .machine.fluid import FluidDevice
+from .machine.l2 import Residency
+from .machine.roofline import RooflineDevice
+from .machine.work import Timed, Work, alone
+from .model import Dtypes, Model
+from .plan import Plan
+from .stack import Stack, of_generation
+from .units import NotCoveredError
+
+COLD, WARM, ROTATED = 0, 1, 6
+"""Buffers before: none, one (attention's benchmark), six (linear layers')."""
+MOST_KEPT = 65536
+
+_LINEAR = Plan(name="linear", title="one matrix", embedding=(), attention=(), ffn=("linear:up",), exit=())
+_ATTENTION = Plan(name="attention", title="one attention", embedding=(), attention=("attention",), ffn=(), exit=())
+
+
+class Linear(NamedTuple):
+    """y[rows, n] = x[rows, k] W[n, k]^T."""
+
+    rows: int
+    n: int
+    k: int
+    dtype: str = "bf16"
+
+    @property
+    def bytes(self) -> int:
+        """Its weights."""
+        return -(-self.n * self.k * DTYPE_BITS[self.dtype] // 8)
+
+    def model(self) -> Model:
+        """A decoder that is this layer alone."""
+        return _only(self.dtype, d_model=self.k, ffn=self.n)
+
+    def shape(self, block: int) -> PassShape:
+        """The pass that runs it once."""
+        return PassShape((), self.rows, 0, 0)
+
+
+class Attention(NamedTuple):
+    """Decode attention: `rows` queries of each of `batch` sequences, the last of them against `context` keys."""
+
+    batch: int
+    context: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    rows: int = 1
+    dtype: str = "bf16"
+
+    @property
+    def bytes(self) -> int:
+        """Its keys and values."""
+        return self.batch * self.context * self.model().kv_bytes
+
+    def model(self) -> Model:
+        """A decoder that is this attention alone."""
+        return _only(self.dtype, q_heads=self.heads, kv_heads=self.kv_heads, head_dim=self.head_dim)
+
+    def shape(self, block: int) -> PassShape:
+        """The pass that runs it once; contexts are rounded up to the backend's block, as in a decode step."""
+        keys = [max(1, self.context - i) for i in reversed(range(self.rows))]
+        rows = tuple(RowShape(place, 0, -(-k // block) * block, False) for place in range(self.batch) for k in keys)
+        return PassShape(rows, len(rows), 0, 0)
+
+
+def _only(dtype: str, **sizes: int) -> Model:
+    """A decoder of one layer with these sizes."""
+    least = dict.fromkeys(("d_model", "q_heads", "kv_heads", "head_dim", "ffn", "vocab"), 1)
+    return Model(name="one", title="one kernel", gated=False, group_layers=1, repetitions=1,
+                 dtype=Dtypes(weights=dtype, kv=dtype, activations=dtype), **least | sizes)
+
+
+class Predicted(NamedTuple):
+    """What a layer takes."""
+
+    time_ps: int
+    parts_ps: dict[str, int]
+    """The time by what it waits for; they add up exactly. `launch` is the gaps."""
+    kernels: tuple[Timed, ...]
+    hit: float
+    """Fraction of its weights, or keys and values, that the cache held."""
+    near_knee: bool
+    """Whether that fraction is hard to predict (machine/l2.KNEE)."""
+    ctas: int
+    waves: int
+    splits: int
+    """Parts of k, or of each context."""
+    tile: int | None
+    """Output columns of a CTA; None for attention."""
+
+
+@dataclass(slots=True)
+class Bench:
+    """Kernels of one stack on one GPU, each alone, as one tier sees them."""
+
+    gpu: Gpu
+    stack: Stack
+    tier: str = "fluid"
+    _device: RooflineDevice | FluidDevice = field(init=False)
+    _cache: Residency = field(init=False)
+    _known: dict[tuple[Linear | Attention, int], Predicted] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        fluid = self.tier != "roofline"
+        self._device = FluidDevice(self.gpu, self.stack.kernels) if fluid else RooflineDevice(self.gpu)
+        self._cache = Residency(self.gpu.l2)
+
+    def predict(self, what: Linear | Attention, buffers: int) -> Predicted:
+        """The layer's time. Raises NotCoveredError where the GPU has no peak for its type."""
+        known = self._known.get((what, buffers))
+        if known is None:
+            if what.dtype not in self.gpu.sm.peak_flop_per_s:
+                has = ", ".join(sorted(self.gpu.sm.peak_flop_per_s))
+                raise NotCoveredError(f"{self.gpu.name}: no peak for {what.dtype} (the file has {has})")
+            if len(self._known) >= MOST_KEPT:
+                self._known.clear()
+            known = self._known[what, buffers] = self._predict(what, buffers)
+        return known
+
+    def _predict(self, what: Linear | Attention, buffers: int) -> Predicted:
+        gpu, software = self.gpu, self.stack.kernels
+        plan = _LINEAR if isinstance(what, Linear) else _ATTENTION
+        lowering = Lowering(what.model(), plan, software, gpu.generation, gpu.sm.count)
+        kernels = lowering.kernels(what.shape(software.attention.block))
+        hit, knee = self._fetched(kernels[0], buffers)
+        timed = tuple(throttled(alone(self._device, self._work(kernel, hit)), gpu.energy) for kernel in kernels)
+        parts = {"launch": gpu.launch.node_gap_ps * len(timed)}
+        for one in timed:
+            for why, time in one.parts:
+                parts[why] = parts.get(why, 0) + time
+        grid = kernels[0].demand.grid
+        tile, splits = self._cut(what, grid.ctas)
+        return Predicted(sum(parts.values()), parts, timed, hit, knee, grid.ctas,
+                         -(-grid.ctas // (gpu.sm.count * grid.per_sm)), splits, tile)
+
+    def _fetched(self, kernel: Kernel, buffers: int) -> tuple[float, bool]:
+        """(fraction of what the kernel reads again that the cache holds, whether that is near the knee)."""
+        stored = [access for access in kernel.demand.reads if access.tensor.kind != "activations"]
+        cache = self._cache
+        cache.restore(((), (), ()))
+        for turn in range(buffers):
+            for tensor, size in stored:
+                cache.read((turn, *tensor.name), size)
+        held = 0.0
+        knee = False
+        for tensor, size in stored:
+            held += size * cache.read((0, *tensor.name), size)
+            knee |= cache.near_knee
+        return held / sum(size for _, size in stored), knee
+
+    def _work(self, kernel: Kernel, hit: float) -> Work:
+        """The kernel behind the cache, of which activations ask nothing beyond it while they fit."""
+        demand, missed = kernel.demand, 0
+        for tensor, size in (*demand.reads, *demand.writes):
+            if tensor.kind != "activations":
+                missed += size - int(size * hit)
+            elif not self._cache.holds(size):
+                missed += size
+        return Work(kernel.name, kernel.family, demand.dtype, demand.flop, demand.issued_bytes, missed, demand.grid)
+
+    def _cut(self, what: Linear | Attention, ctas: int) -> tuple[int | None, int]:
+        """(output columns of a CTA, parts of k or of each context)."""
+        gpu, gemm = self.gpu, self.stack.kernels.gemm
+        if isinstance(what, Attention):
+            return None, ctas // (what.batch * what.kv_heads)
+        rule = Rule(gemm.tiles, gemm.tile_rows, gemm.k_step, gemm.wide_penalty,
+                    of_generation(gemm.split_cost, gpu.generation), of_generation(gemm.split_least, gpu.generation))
+        cut = tiling(what.rows, what.n, what.k, gpu.sm.count, rule)
+        return cut.tile, cut.splits

@@ -1,0 +1,227 @@
+"""`validate silicon`: kernels as the simulator sees them against published measurements of nine GPUs.
+
+A row goes the simulator's own way (speedsim.one_kernel): lowered, through the cache as the benchmark leaves it, one
+kernel at a time through the tier's device, with the graph's gap before each kernel. Beside it stand the null models of
+silicon_score.py. Sealed cells are scored by --sealed alone, and each such use is a line of docs/accuracy.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from speedsim.catalog import load_gpu, load_stack
+from speedsim.files import to_json, write_text
+from speedsim.one_kernel import ROTATED, WARM, Attention, Bench, Linear
+from speedsim.scenario import TIERS
+from speedsim.units import InputError, NotCoveredError
+
+from .silicon_score import Floats, Scores, affine, growth, others, regions, sample, scores, sealed, share, worst
+from .silicon_tables import OPS, Rows, Table, covered, folder, release, rows, tables
+
+SCHEMA = "speedsim-silicon/1"
+LOG = Path(__file__).resolve().parent.parent / "docs" / "accuracy.md"
+MARK = "<!-- sealed -->"
+"""In the log: new lines go above it."""
+
+
+class Asked(NamedTuple):
+    """What the command line says."""
+
+    gpu: str
+    op: str
+    tier: str
+    dtype: str
+    low: int
+    high: int
+    sample: int | None
+    sealed: bool
+    framework: str
+    stack: str | None
+    data: str | None
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What the verb takes."""
+    add = parser.add_argument
+    add("--gpu", default="all", metavar="all|NAME", help="a GPU, or every one that has a table (default)")
+    add("--op", default="linear", choices=tuple(OPS), help="kind of kernel (default linear)")
+    add("--tier", default="fluid", choices=TIERS, help="how finely the device is simulated (default fluid)")
+    add("--rows", metavar="A:B", help="rows of a linear layer, sequences of attention (default 1:64, 1:32)")
+    add("--dtype", default="bf16", help="type of weights, or of keys and values (default bf16)")
+    add("--sample", type=int, metavar="N", help="score N rows of each table, always the same ones")
+    add("--sealed", action="store_true", help="score the sealed cells, which no one looks at; the use is logged")
+    add("--unfitted", action="store_true", help="descriptions as they are, without what is fitted on tables")
+    add("--zero-shot", metavar="FROM", help="with the software numbers fitted on another GPU")
+    add("--framework", default="vllm", metavar="NAME", help="whose tables: vllm (default), trtllm, sglang")
+    add("--stack", metavar="NAME", help="software (default: the table's)")
+    add("--data", metavar="FOLDER", help="a copy of the tables instead of the installed package")
+    add("--json", metavar="FILE|-", help="write the scores as JSON; - is standard output")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The verb by itself. Raises InputError and NotCoveredError."""
+    parser = argparse.ArgumentParser(prog="validate silicon", description=__doc__, allow_abbrev=False)
+    add_options(parser)
+    return run(parser.parse_args(arguments))
+
+
+def run(options: argparse.Namespace) -> int:
+    """Judge, print, write."""
+    low, high = _range(options.rows, options.op)
+    if options.sample is not None and options.sample < 1:
+        raise InputError(f"--sample {options.sample}: one row or more")
+    if options.zero_shot is not None:
+        raise NotCoveredError(f"--zero-shot {options.zero_shot}: nothing is fitted on its tables yet")
+    if options.sealed and options.op != "linear":
+        raise InputError("--sealed: only linear layers have sealed cells (n, k)")
+    asked = Asked(options.gpu, options.op, options.tier, options.dtype, low, high, options.sample, options.sealed,
+                  options.framework, options.stack, options.data)
+    if asked.sealed:
+        _log(asked)
+    document = judge(asked)
+    if options.json == "-":
+        print(to_json(document))
+        return 0
+    if options.json is not None:
+        write_text(options.json, to_json(document) + "\n")
+    print(text(document))
+    return 0
+
+
+def _range(given: str | None, op: str) -> tuple[int, int]:
+    """Both ends of `--rows`."""
+    if given is None:
+        return 1, OPS[op].widest
+    low, colon, high = given.partition(":")
+    try:
+        ends = int(low), int(high if colon else low)
+    except ValueError:
+        raise InputError(f"--rows {given}: write 1:64, or one number") from None
+    if not 1 <= ends[0] <= ends[1]:
+        raise InputError(f"--rows {given}: from 1 up, the smaller first")
+    return ends
+
+
+def judge(asked: Asked) -> dict[str, Any]:
+    """The scores of every GPU that is asked for, as a JSON document."""
+    data = folder(asked.data)
+    found = {table.gpu: judged(table, data, asked) for table in covered(data, asked.op, asked.gpu, asked.framework)}
+    return {
+        "schema": SCHEMA, "op": asked.op, "tier": asked.tier, "dtype": asked.dtype,
+        "rows": f"{asked.low}:{asked.high}", "cells": "sealed" if asked.sealed else "open", "sample": asked.sample,
+        "tables": {"package": "aiconfigurator-core", "version": release(asked.data)}, "gpus": found,
+    }
+
+
+def judged(table: Table, data: Path, asked: Asked) -> dict[str, Any]:
+    """One table's rows: those asked for, outside the share that may be fitted on."""
+    whole = rows(table, asked.dtype, asked.low, asked.high)
+    hidden = sealed(whole.shapes) if asked.op == "linear" else np.zeros(len(whole.shapes), dtype=bool)
+    fitted = share(whole.shapes, ~hidden)
+    scored = np.flatnonzero(hidden if asked.sealed else ~hidden & ~fitted)
+    if asked.sample is not None:
+        scored = scored[sample(asked.sample, len(scored))]
+    if not len(scored):
+        raise NotCoveredError(f"{table.gpu}: {table.framework} {table.version} has no such {asked.op} rows")
+    judged = Rows(whole.shapes[scored], whole.measured_us[scored])
+    stack = load_stack(asked.stack or table.stack)
+    gpu = load_gpu(table.gpu)
+    predicted = predictions(Bench(gpu.value, stack.value, asked.tier), judged, asked.op)
+    mb = megabytes(judged, asked.op)
+    line = affine(megabytes(whole, asked.op)[fitted], whole.measured_us[fitted]) if fitted.any() else None
+    what = "rows" if asked.op == "linear" else "sequences"
+    score = scores(predicted, judged.measured_us)
+    assert score is not None
+    return score._asdict() | {
+        "table": f"{table.framework}/{table.version}", "stack": stack.value.name, "children": {},
+        "regions": regions(mb, judged.shapes[:, 0], predicted, judged.measured_us, what),
+        "growth": {str(m): growth(judged.shapes, predicted, judged.measured_us, m) for m in (8, 64)}
+        if asked.op == "linear" else {},
+        "nulls": {
+            "roofline": _dict(scores(predictions(Bench(gpu.value, stack.value, "roofline"), judged, asked.op, bare=True),
+                                     judged.measured_us)),
+            "affine": None if line is None else line._asdict() | _dict(scores(line(mb), judged.measured_us)),
+            "noise": _noise(table, data, judged, asked),
+        },
+    }
+
+
+def _dict(score: Scores | None) -> dict[str, Any]:
+    return {} if score is None else score._asdict()
+
+
+def _noise(table: Table, data: Path, judged: Rows, asked: Asked) -> dict[str, Any] | None:
+    """How well the other frameworks' tables tell this one; None where there is none."""
+    rest = [other for other in tables(data, asked.op, table.gpu) if other.framework != table.framework]
+    read = [rows(other, asked.dtype, asked.low, asked.high) for other in rest]
+    told = others(judged.shapes, [(r.shapes, r.measured_us) for r in read])
+    known = ~np.isnan(told)
+    score = scores(told[known], judged.measured_us[known])
+    names = {"tables": [f"{other.framework}/{other.version}" for other in rest]}
+    return None if score is None else names | score._asdict()
+
+
+def kernel(shape: Sequence[int], op: str) -> tuple[Linear | Attention, int]:
+    """A row as a kernel, and the buffers that its benchmark read in turn."""
+    if op == "linear":
+        m, n, k = shape
+        return Linear(m, n, k), ROTATED
+    batch, heads, kv_heads, head_dim, keys = shape
+    return Attention(batch, keys, heads, kv_heads, head_dim), WARM
+
+
+def predictions(bench: Bench, judged: Rows, op: str, bare: bool = False) -> Floats:
+    """Microseconds of each row; `bare`: its first kernel alone, without the gap before it."""
+    found = []
+    for shape in judged.shapes.tolist():
+        told = bench.predict(*kernel(shape, op))
+        found.append((told.kernels[0].duration_ps if bare else told.time_ps) / 1e6)
+    return np.array(found, dtype=np.float64)
+
+
+def megabytes(judged: Rows, op: str) -> Floats:
+    """Weights, or keys and values, of each row."""
+    return np.array([kernel(shape, op)[0].bytes / 1e6 for shape in judged.shapes.tolist()], dtype=np.float64)
+
+
+def _log(asked: Asked) -> None:
+    """Write the use of the sealed cells down, or say what to write where the log is not ours to write to."""
+    line = (f"- {date.today().isoformat()}: `--op {asked.op} --gpu {asked.gpu} --tier {asked.tier} "
+            f"--rows {asked.low}:{asked.high}`, {asked.framework}{f', {asked.stack}' if asked.stack else ''}")
+    held = LOG.read_text() if LOG.is_file() else ""
+    if MARK not in held:
+        print(f"add to docs/accuracy.md, above {MARK}: {line}", file=sys.stderr)
+        return
+    write_text(LOG, held.replace(MARK, f"{line}\n{MARK}", 1))
+
+
+def text(document: dict[str, Any]) -> str:
+    """The scores for the screen."""
+    what = "linear layers" if document["op"] == "linear" else "decode attention"
+    lines = [f"{what}, {document['dtype']}, {document['rows']} "
+             f"{'rows' if document['op'] == 'linear' else 'sequences'}, {document['cells']} cells, tier "
+             f"{document['tier']}, unfitted: predicted / measured - 1 in percent", "",
+             f"{'gpu':<20}{'table':<18}{'rows':>6}{'MAPE':>8}{'bias':>8}{'p95':>8}{'geom.':>8}"
+             f"{'roofline':>10}{'a + W/b':>9}{'noise':>7}  worst region"]
+    for gpu, one in document["gpus"].items():
+        nulls = [null["mape"] if null else None for null in one["nulls"].values()]
+        where = worst(one["regions"])
+        lines.append(
+            f"{gpu:<20}{one['table']:<18}{one['rows']:>6}{one['mape']:>8.1f}{one['bias']:>+8.1f}{one['p95']:>8.1f}"
+            f"{one['geometric']:>8.1f}" + "".join(
+                " " * (width - 1) + "-" if null is None else f"{null:>{width}.1f}"
+                for null, width in zip(nulls, (10, 9, 7), strict=True)
+            ) + (f"  {where}: {one['regions'][where]['mape']:.1f}" if where else ""))
+    for gpu, one in document["gpus"].items():
+        lines += ["", f"{gpu}: MAPE (bias), rows"]
+        lines += [f"  {name:<24}{score['mape']:>7.1f} ({score['bias']:+.1f}), {score['rows']}"
+                  for name, score in one["regions"].items()]
+        lines += [f"  t({m})/t(1): {pair['predicted']:.3f} predicted, {pair['measured']:.3f} measured"
+                  for m, pair in one["growth"].items() if pair]
+    return "\n".join(lines)
