@@ -38,10 +38,10 @@ def table(result: Answer) -> str:
     lines += ["", "time by what it waits for (us a token)", *_bars(result), "", sentence(result)]
     ends = knee(result)
     if ends:
-        lines.append(f"note: {ends['share']:.0%} of the bytes are read near the knee of the two-sided L2, which is hard to "
-                     f"predict: the gain is {ends['early']['speedup']:.2f} x if its plateau ends at "
-                     f"{ends['early']['plateau']} of the capacity, {ends['late']['speedup']:.2f} x at "
-                     f"{ends['late']['plateau']}")
+        early, late = ends["early"], ends["late"]
+        lines.append(f"note: {ends['share']:.0%} of the bytes are read near the knee of the two-sided L2, hard to predict: "
+                     f"the gain is {early['speedup']:.2f} x if its plateau ends at {early['plateau']} of the capacity, "
+                     f"{late['speedup']:.2f} x at {late['plateau']}")
     lines += [f"note: {note}" for note in notes(result)]
     return "\n".join(lines)
 

@@ -230,7 +230,7 @@ def synthetic_from(text: str, repetitions: int) -> Trace:
         try:
             given[key] = [float(f) for f in value.split("+")] if key == "flips" else int(value)
         except ValueError:
-            kind = "list of probabilities such as 0.15+0.06" if key == "flips" else "whole number"
+            kind = "list of numbers such as 0.15+0.06" if key == "flips" else "whole number"
             raise TraceError(f"synth: {key}: {value!r} is no {kind}") from None
     return synthetic(repetitions=repetitions, **given)
 

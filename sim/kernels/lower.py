@@ -23,7 +23,6 @@ from .attention import attention, cross_attention
 from .demand import Access, Demand, Grid, Kernel, Tensor
 from .gemm import Rule, tiling
 
-
 MOST_KEPT = 4096
 """Lowered shapes kept at a time."""
 

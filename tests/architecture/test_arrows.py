@@ -18,8 +18,8 @@ ROWS = [
     {"oracle", "batch", "schedules", "kernels", "schedule_names"},
     {"machine"},
     {"scenario", "changes"},
-    {"metrics", "result", "show", "timeline_files"},
-    {"cli", "__main__", "__init__"},
+    {"one_kernel", "metrics", "result", "show", "timeline_files"},
+    {"cli", "kernel_verbs", "__main__", "__init__"},
 ]
 ROW = {name: number for number, names in enumerate(ROWS) for name in names}
 

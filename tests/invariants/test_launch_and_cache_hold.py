@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from speedsim import load_gpu, load_model, load_plan, load_stack
 from speedsim.hardware import L2, Energy
@@ -26,7 +28,7 @@ def per_token(**changes):
 
 def test_less_launching_is_never_slower():
     modes = [per_token(launch=mode) for mode in ("eager", "stream", "graph", "graph+pdl", "persistent")]
-    for slower, faster in zip(modes, modes[1:], strict=False):
+    for slower, faster in pairwise(modes):
         assert all(a >= b for a, b in zip(slower, faster, strict=True))
 
 
@@ -55,7 +57,8 @@ def test_a_rival_may_be_decided_elsewhere():
 
 
 def cache(capacity, **changes):
-    return Residency(L2(capacity_bytes=capacity, bandwidth_bytes_per_s=1e13, hit_curve=((1.0, 1.0), (1.0, 0.0)), **changes))
+    step = ((1.0, 1.0), (1.0, 0.0))
+    return Residency(L2(capacity_bytes=capacity, bandwidth_bytes_per_s=1e13, hit_curve=step, **changes))
 
 
 def test_a_kept_tensor_stays_whatever_passes_by():
@@ -136,7 +139,7 @@ def test_a_kernel_above_the_power_limit_is_stretched_to_it():
 
 
 def test_weights_of_four_bits_are_a_quarter_of_the_bytes():
-    one, four = (document(answer(Scenario(synth=SYNTH, sets=sets)))["schedules"]["speed"]["bytes_per_token"]["requested"]
-                 for sets in ((), (("model.dtype.weights", "int4"),)))
+    docs = [document(answer(Scenario(synth=SYNTH, sets=sets))) for sets in ((), (("model.dtype.weights", "int4"),))]
+    one, four = (doc["schedules"]["speed"]["bytes_per_token"]["requested"] for doc in docs)
     assert four["weights"] == pytest.approx(one["weights"] / 4)
     assert four["kv"] == one["kv"]

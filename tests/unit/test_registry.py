@@ -121,3 +121,10 @@ def test_schedules_are_found_by_file_and_give_their_options(tmp_path: Path) -> N
     assert registry.schedule("speed") is Speed
     with pytest.raises(RegistryError, match=r"^schedule 'sped' is unknown \(did you mean speed\?\)$"):
         registry.schedule("sped")
+
+
+def test_names_are_found_from_a_folder_that_is_gone(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert registry.find("gpus", "h200_sxm").is_file()

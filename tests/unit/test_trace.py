@@ -159,7 +159,7 @@ MISTAKES = {
     "an end of another kind": ('"eos"', "[[]]", "5:41: end: a list is neither length nor eos"),
     "not JSON": ('"position": 65, ', '"position" 65, ', "4:13: not JSON: Expecting ':' delimiter"),
     "no object": ('{"position": 65, "exit_tokens": [1, 2, 3, 4, 5, 6]}', "[1, 2]", "4:1: a list is no object"),
-    "blank line": ('{"position": 65', '\n{"position": 65', "4:1: not JSON"),
+    "blank line": ('{"position": 65', '\n{"position": 65', "4:1: an empty line"),
     "deep": ('{"kind": "by hand"}', "[" * 100_000, "1:1: nested too deeply"),
     "deep but readable": ('"by hand"', "[" * 40 + "]" * 40, "1:72: source: no object of finite values, 32 levels deep"),
     "infinite": ('"by hand"', "1e999", "1:72: source: no object of finite values"),
@@ -471,8 +471,8 @@ def test_a_synthetic_trace_can_be_asked_for_in_one_string() -> None:
     for text, message in {
         "flip=0.1": "synth: flip: unknown key (did you mean flips?)",
         "flips=a": "synth: flips: 'a' is no list of numbers",
-        "flips=0.1,count=x": "synth: count: 'x' is no whole number", "flips=2.0": "need 1 probabilities",
-        "flips=nan": "need 1 probabilities", "flips=0.1+0.1": "need 1 probabilities", "count=3": "need 1 probabilities",
+        "flips=0.1,count=x": "synth: count: 'x' is no whole number", "flips=2.0": "from 0 to 1",
+        "flips=nan": "from 0 to 1", "flips=0.1+0.1": "need 1 probabilities", "count=3": "need 1 probabilities",
         "flips=0.1,count=0": "count=0",
     }.items():
         with pytest.raises(TraceError) as caught:
@@ -532,3 +532,10 @@ def test_traces_need_neither_pyarrow_nor_the_simulator(tmp_path: Path) -> None:
     given = [str(tmp_path / "t.jsonl"), str(GOLDEN.parent / "conftest.py")]
     ran = subprocess.run([sys.executable, "-c", code, *given], capture_output=True, text=True, check=True)
     assert ran.stdout == "3\n"
+
+
+def test_a_byte_order_mark_before_the_header_is_no_mistake(tmp_path: Path) -> None:
+    assert loaded(tmp_path, b"\xef\xbb\xbf" + BY_HAND.encode()).digest == loaded(tmp_path, BY_HAND).digest
+    lines = BY_HAND.splitlines(keepends=True)
+    late = "".join(lines[:1]).encode() + b"\xef\xbb\xbf" + "".join(lines[1:]).encode()
+    assert refusal(tmp_path, late).startswith("t.jsonl:2:1: ")
