@@ -15,7 +15,7 @@ from .units import InputError
 
 if TYPE_CHECKING:
     from .machine.work import Timed
-    from .one_kernel import Attention, Bench, Linear, Predicted
+    from .one_kernel import Attention, Bench, Linear
 
 SCHEMA = "speedsim-kernel/1"
 MOST = 10_000
@@ -142,22 +142,24 @@ def _kernels(options: argparse.Namespace) -> list[Linear | Attention]:
         count *= len(values)
     if count > MOST:
         raise InputError(f"{count} combinations of {', '.join(f'--{name}' for name in names)}: at most {MOST:,}")
-    kind = Linear if options.op == "linear" else Attention
-    made: list[Linear | Attention] = [kind(*shape, dtype=options.dtype) for shape in itertools.product(*lists)]
-    for kernel in made:
-        if isinstance(kernel, Attention):
-            _check(kernel)
+    shapes = itertools.product(*lists)
+    if options.op == "linear":
+        return [Linear(rows, n, k, options.dtype) for rows, n, k in shapes]
+    made: list[Linear | Attention] = []
+    for batch, context, heads, kv_heads, head_dim, rows in shapes:
+        made.append(_checked(Attention(batch, context, heads, kv_heads, head_dim, rows, options.dtype)))
     return made
 
 
-def _check(kernel: Attention) -> None:
-    """Refuse an attention that no model has."""
+def _checked(kernel: Attention) -> Attention:
+    """The attention; one that no model has is refused."""
     if kernel.heads % kernel.kv_heads:
         raise InputError(f"--heads {kernel.heads}: not a multiple of --kv-heads {kernel.kv_heads}")
     if kernel.rows > kernel.context:
         raise InputError(f"--rows {kernel.rows}: more queries than the --context of {kernel.context} keys")
     if kernel.batch * kernel.rows > MOST:
         raise InputError(f"--batch {kernel.batch} x --rows {kernel.rows}: at most {MOST:,} rows")
+    return kernel
 
 
 def _numbers(name: str, given: str) -> list[int]:

@@ -89,11 +89,12 @@ class Attention(NamedTuple):
         return PassShape(rows, len(rows), 0, 0)
 
 
-def _only(dtype: str, **sizes: int) -> Model:
+def _only(dtype: str, *, d_model: int = 1, ffn: int = 1, q_heads: int = 1, kv_heads: int = 1,
+          head_dim: int = 1) -> Model:
     """A decoder of one layer with these sizes."""
-    least = dict.fromkeys(("d_model", "q_heads", "kv_heads", "head_dim", "ffn", "vocab"), 1)
-    return Model(name="one", title="one kernel", gated=False, group_layers=1, repetitions=1,
-                 dtype=Dtypes(weights=dtype, kv=dtype, activations=dtype), **least | sizes)
+    return Model(name="one", title="one kernel", d_model=d_model, q_heads=q_heads, kv_heads=kv_heads,
+                 head_dim=head_dim, ffn=ffn, gated=False, vocab=1, group_layers=1, repetitions=1,
+                 dtype=Dtypes(weights=dtype, kv=dtype, activations=dtype))
 
 
 class Predicted(NamedTuple):

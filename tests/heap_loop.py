@@ -13,7 +13,6 @@ from speedsim.program import Cancel, Host, Issue, Move, Wait
 
 class Loop:
     """`times` in ps: turnaround, call, start, stream_gap, node_gap, host; `transfer`: number of tokens to ps."""
-
     def __init__(self, devices, work_of, transfer, **times):
         self.__dict__.update(times, devices=devices, work_of=work_of, transfer=transfer)
         self.now, self.launched, self.times, self.tasks = 0, 0, [0], []
@@ -38,8 +37,7 @@ class Loop:
             return False
         told = next(entry[0], None)
         entry[1:] = told if isinstance(told, tuple) else (told, 0)
-        self.tasks.remove(entry) if told is None else None
-        return True
+        return told or self.tasks.remove(entry) or True
 
     def until(self, time, dropped=None):
         heapq.heappush(self.times, time)
@@ -50,9 +48,7 @@ class Loop:
         ended = device.advance(end) if end is not None and end <= self.now else []
         self.ended |= dict.fromkeys(ended, end)
         self.over |= dict.fromkeys(ended, end)
-        if ended and device.next_end():
-            self.until(device.next_end())
-        return ended
+        return ended and self.until(device.next_end() or end)
 
     def drive(self, program):
         answer = yield self.until(0)
@@ -81,8 +77,7 @@ class Loop:
                     wanted = [n for n in command.passes if n in self.ended or n not in self.over]
                     quorum = any if command.any and wanted else all
                     yield lambda q=quorum, w=wanted: q(n in self.over for n in w)
-                    woke = self.now
-                    yield self.until(woke + self.turnaround)
+                    yield self.until((woke := self.now) + self.turnaround)
                     answer = frozenset(n for n in wanted if self.ended.get(n, woke + 1) <= woke)
         except StopIteration:
             yield from self.launch()

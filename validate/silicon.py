@@ -82,9 +82,9 @@ def run(options: argparse.Namespace) -> int:
         raise InputError("--sealed: only linear layers have sealed cells (n, k)")
     asked = Asked(options.gpu, options.op, options.tier, options.dtype, low, high, options.sample, options.sealed,
                   options.framework, options.stack, options.data)
+    document = judge(asked)
     if asked.sealed:
         _log(asked)
-    document = judge(asked)
     if options.json == "-":
         print(to_json(document))
         return 0
@@ -121,6 +121,27 @@ def judge(asked: Asked) -> dict[str, Any]:
 
 def judged(table: Table, data: Path, asked: Asked) -> dict[str, Any]:
     """One table's rows: those asked for, outside the share that may be fitted on."""
+    chosen, share_of_it = _chosen(table, asked)
+    gpu, stack = load_gpu(table.gpu).value, load_stack(asked.stack or table.stack).value
+    predicted = predictions(Bench(gpu, stack, asked.tier), chosen, asked.op)
+    roofline = predictions(Bench(gpu, stack, "roofline"), chosen, asked.op, bare=True)
+    mb, measured = megabytes(chosen, asked.op), chosen.measured_us
+    line = affine(megabytes(share_of_it, asked.op), share_of_it.measured_us) if len(share_of_it.shapes) else None
+    linear = asked.op == "linear"
+    return _dict(scores(predicted, measured)) | {
+        "table": f"{table.framework}/{table.version}", "stack": stack.name, "children": {},
+        "regions": regions(mb, chosen.shapes[:, 0], predicted, measured, "rows" if linear else "sequences"),
+        "growth": {str(m): growth(chosen.shapes, predicted, measured, m) for m in (8, 64)} if linear else {},
+        "nulls": {
+            "roofline": _dict(scores(roofline, measured)),
+            "affine": None if line is None else line._asdict() | _dict(scores(line(mb), measured)),
+            "noise": _noise(table, data, chosen, asked),
+        },
+    }
+
+
+def _chosen(table: Table, asked: Asked) -> tuple[Rows, Rows]:
+    """(the rows that are scored, the share that may be fitted on)."""
     whole = rows(table, asked.dtype, asked.low, asked.high)
     hidden = sealed(whole.shapes) if asked.op == "linear" else np.zeros(len(whole.shapes), dtype=bool)
     fitted = share(whole.shapes, ~hidden)
@@ -129,40 +150,21 @@ def judged(table: Table, data: Path, asked: Asked) -> dict[str, Any]:
         scored = scored[sample(asked.sample, len(scored))]
     if not len(scored):
         raise NotCoveredError(f"{table.gpu}: {table.framework} {table.version} has no such {asked.op} rows")
-    judged = Rows(whole.shapes[scored], whole.measured_us[scored])
-    stack = load_stack(asked.stack or table.stack)
-    gpu = load_gpu(table.gpu)
-    predicted = predictions(Bench(gpu.value, stack.value, asked.tier), judged, asked.op)
-    mb = megabytes(judged, asked.op)
-    line = affine(megabytes(whole, asked.op)[fitted], whole.measured_us[fitted]) if fitted.any() else None
-    what = "rows" if asked.op == "linear" else "sequences"
-    score = scores(predicted, judged.measured_us)
-    assert score is not None
-    return score._asdict() | {
-        "table": f"{table.framework}/{table.version}", "stack": stack.value.name, "children": {},
-        "regions": regions(mb, judged.shapes[:, 0], predicted, judged.measured_us, what),
-        "growth": {str(m): growth(judged.shapes, predicted, judged.measured_us, m) for m in (8, 64)}
-        if asked.op == "linear" else {},
-        "nulls": {
-            "roofline": _dict(scores(predictions(Bench(gpu.value, stack.value, "roofline"), judged, asked.op, bare=True),
-                                     judged.measured_us)),
-            "affine": None if line is None else line._asdict() | _dict(scores(line(mb), judged.measured_us)),
-            "noise": _noise(table, data, judged, asked),
-        },
-    }
+    return (Rows(whole.shapes[scored], whole.measured_us[scored]),
+            Rows(whole.shapes[fitted], whole.measured_us[fitted]))
 
 
 def _dict(score: Scores | None) -> dict[str, Any]:
     return {} if score is None else score._asdict()
 
 
-def _noise(table: Table, data: Path, judged: Rows, asked: Asked) -> dict[str, Any] | None:
+def _noise(table: Table, data: Path, chosen: Rows, asked: Asked) -> dict[str, Any] | None:
     """How well the other frameworks' tables tell this one; None where there is none."""
     rest = [other for other in tables(data, asked.op, table.gpu) if other.framework != table.framework]
     read = [rows(other, asked.dtype, asked.low, asked.high) for other in rest]
-    told = others(judged.shapes, [(r.shapes, r.measured_us) for r in read])
+    told = others(chosen.shapes, [(r.shapes, r.measured_us) for r in read])
     known = ~np.isnan(told)
-    score = scores(told[known], judged.measured_us[known])
+    score = scores(told[known], chosen.measured_us[known])
     names = {"tables": [f"{other.framework}/{other.version}" for other in rest]}
     return None if score is None else names | score._asdict()
 
@@ -176,18 +178,18 @@ def kernel(shape: Sequence[int], op: str) -> tuple[Linear | Attention, int]:
     return Attention(batch, keys, heads, kv_heads, head_dim), WARM
 
 
-def predictions(bench: Bench, judged: Rows, op: str, bare: bool = False) -> Floats:
+def predictions(bench: Bench, chosen: Rows, op: str, bare: bool = False) -> Floats:
     """Microseconds of each row; `bare`: its first kernel alone, without the gap before it."""
     found = []
-    for shape in judged.shapes.tolist():
+    for shape in chosen.shapes.tolist():
         told = bench.predict(*kernel(shape, op))
         found.append((told.kernels[0].duration_ps if bare else told.time_ps) / 1e6)
     return np.array(found, dtype=np.float64)
 
 
-def megabytes(judged: Rows, op: str) -> Floats:
+def megabytes(chosen: Rows, op: str) -> Floats:
     """Weights, or keys and values, of each row."""
-    return np.array([kernel(shape, op)[0].bytes / 1e6 for shape in judged.shapes.tolist()], dtype=np.float64)
+    return np.array([kernel(shape, op)[0].bytes / 1e6 for shape in chosen.shapes.tolist()], dtype=np.float64)
 
 
 def _log(asked: Asked) -> None:

@@ -60,7 +60,8 @@ class Table(NamedTuple):
         """The stack whose software it measured."""
         wanted = f"{self.framework}_{'_'.join(re.findall(r'[0-9]+', self.version)[:2])}"
         if wanted not in names("stacks"):
-            raise NotCoveredError(f"{self.gpu}: no stack describes {self.framework} {self.version}; name one with --stack")
+            raise NotCoveredError(f"{self.gpu}: no stack describes {self.framework} {self.version}; name one with "
+                                  "--stack")
         return wanted
 
 

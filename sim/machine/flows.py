@@ -49,7 +49,7 @@ def max_min(flows: Sequence[Flow], widths: Sequence[float]) -> list[float]:
         for i in rising:
             weight, limit, uses = flows[i]
             if tops[i] <= level or any([uses[pipe] > 0 for pipe in full]):
-                rate = rates[i] = min(limit, level * weight)
+                rate = rates[i] = limit if tops[i] <= level else min(limit, level * weight)
                 for pipe, use in enumerate(uses):
                     if use > 0:
                         taken[pipe] += rate * use

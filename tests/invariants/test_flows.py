@@ -138,6 +138,12 @@ def test_two_flows_share_by_weight_and_leave_each_other_what_they_cannot_take():
     assert max_min([Flow(1, math.inf, (0.0, 1.0)), Flow(1, math.inf, (1.0, 1.0))], (1.0, 10.0)) == [9.0, 1.0]
 
 
+def test_a_flow_at_its_limit_is_there_to_the_last_bit():
+    """Whoever asks whether a flow is held by its limit compares for equality."""
+    for limit in (0.1, 450941.3400473489, 150313.78001578295):
+        assert max_min([Flow(635.0, limit, (1.0,)), Flow(256.0, math.inf, (1.0,))], (1e12,))[0] == limit
+
+
 def test_a_flow_through_no_pipe_is_held_by_its_limit_alone():
     assert max_min([Flow(1, math.inf, (0.0,)), Flow(1, 5.0, (0.0,)), Flow(1, math.inf, (1.0,))], (2.0,)) == [
         math.inf, 5.0, 2.0]

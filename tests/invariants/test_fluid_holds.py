@@ -122,6 +122,12 @@ def test_two_kernels_share_a_pipe_by_their_ctas(a, b, m, n):
     assert min(ended, key=lambda name: ended[name][0]) == ("a" if a / m < b / n else "b") or ends[1] - ends[0] <= 2
 
 
+def test_a_full_pipe_serves_kernels_by_what_they_keep_in_flight():
+    ended = play(FluidDevice(gpu(), library()), [(0, work(3 * US, ctas=5, inflight=3000, name="deep")),
+                                                 (0, work(3 * US, ctas=5, inflight=1000, name="shallow"))])
+    assert (ended["deep"][0], ended["shallow"][0]) == (4 * US, 6 * US)
+
+
 def test_a_kernel_that_starts_later_takes_its_share_from_then_on():
     """8 bytes a start: alone 4 of them, then both at half the rate, then the second alone."""
     ended = play(FluidDevice(gpu(), library()),

@@ -149,4 +149,5 @@ def test_a_range_of_a_stack_holds_the_factor_or_lies_above_the_lower_bound(name:
     assert ranges.host[0] < 1 < ranges.host[1]
     assert ranges.launch[0] < 1 < ranges.launch[1]
     # A kernel is never faster than its roofline.
-    assert 1 <= ranges.device[0] < ranges.device[1]
+    assert 1 <= ranges.device["roofline"][0] < ranges.device["roofline"][1]
+    assert ranges.device["fluid"][0] < 1 < ranges.device["fluid"][1]
