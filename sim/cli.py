@@ -76,12 +76,14 @@ def _foreign(verb: str) -> Any:
 
 def _parser() -> _Parser:
     from . import __version__
+    from .kernel_verbs import add_parser
 
     parser = _Parser(prog="speedsim", description="Would speculative decoding pay on this GPU, and why?",
                      allow_abbrev=False)
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=_Parser)
     _run_options(verbs.add_parser("run", help="replay a trace on a GPU, beside its rivals", allow_abbrev=False))
+    add_parser(verbs)
     listing = verbs.add_parser("list", help="what there is: gpus, stacks, models, traces, schedules")
     listing.add_argument("what", choices=("gpus", "stacks", "models", "traces", "schedules"))
     show = verbs.add_parser("show", help="a description with the source of every number")
@@ -198,7 +200,13 @@ def _trace(options: argparse.Namespace) -> int:
     return OK
 
 
-_VERBS = {"run": _run, "list": _list, "show": _show, "trace": _trace}
+def _kernel(options: argparse.Namespace) -> int:
+    from .kernel_verbs import run
+
+    return run(options)
+
+
+_VERBS = {"run": _run, "kernel": _kernel, "list": _list, "show": _show, "trace": _trace}
 
 if __name__ == "__main__":
     sys.exit(main())

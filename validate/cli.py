@@ -51,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("folder", type=Path)
     numbers = verbs.add_parser("numbers", help="hardware numbers that a folder of measurement files gives")
     numbers.add_argument("folder", type=Path)
+    verbs.add_parser("silicon", add_help=False, help="judge kernel models on published tables of kernel times")
     verbs.add_parser("design", help="write validate/design.csv anew")
     models = verbs.add_parser("models", help="write validate/models/*.json from the YAML files")
     models.add_argument("names", nargs="*")
@@ -62,8 +63,13 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb; 0 ok, 1 a check failed, 2 input, 3 not covered, 130 interrupted."""
-    options = parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        if given[:1] == ["silicon"]:
+            from .silicon import main as silicon
+
+            return silicon(given[1:])
+        options = parser().parse_args(given)
         return VERBS[options.verb](options)
     except InputError as refusal:
         print(f"refused: {refusal}", file=sys.stderr)

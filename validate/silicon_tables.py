@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from speedsim.registry import find, names
-from speedsim.units import InputError, NotCoveredError
+from speedsim.units import NotCoveredError
 
 PACKAGE, RELEASE, EXTRA = "aiconfigurator-core", "0.12.0", "speedsim[silicon]"
 _INSIDE = ("", "data", "systems/data", "aiconfigurator_core/systems/data")
@@ -76,10 +76,11 @@ class Rows(NamedTuple):
 def folder(given: str | None) -> Path:
     """The folder DATA: of the installed package, or inside the copy that is given."""
     if given is not None:
-        found = [Path(given, inside) for inside in _INSIDE if list(Path(given, inside).glob("*/gemm"))]
-        if not found:
-            raise InputError(f"--data {given}: no tables of {PACKAGE} in it (GPU/gemm/FRAMEWORK/VERSION/...)")
-        return found[0]
+        for inside in _INSIDE:
+            if any(list(Path(given, inside).glob(f"*/{op.family}/*/*/{op.file}")) for op in OPS.values()):
+                return Path(given, inside)
+        raise NotCoveredError(f"--data {given}: no tables of {PACKAGE} in it (GPU/gemm/FRAMEWORK/VERSION/gemm_perf"
+                              f".parquet); {EXTRA} installs {PACKAGE}=={RELEASE}")
     spec = importlib.util.find_spec(PACKAGE.replace("-", "_"))
     if spec is None or spec.origin is None:
         raise NotCoveredError(f"the published tables are missing: install {EXTRA}, which brings {PACKAGE}=={RELEASE}, "
@@ -118,8 +119,8 @@ def covered(data: Path, op: str, wanted: str, framework: str) -> list[Table]:
     found = [table for gpu in chosen for table in tables(data, op, gpu, framework)]
     if not found:
         have = [gpu for gpu in known if tables(data, op, gpu, framework)]
-        raise NotCoveredError(f"{wanted}: {PACKAGE} has no {op} table of {framework} for it "
-                              f"(it has {', '.join(have) or 'none at all'})")
+        raise NotCoveredError(f"{wanted}: no {op} table of {framework} for it; {PACKAGE} {RELEASE} ({EXTRA}) has "
+                              "nine GPUs, these tables " + (", ".join(have) or "none"))
     return found
 
 

@@ -11,48 +11,29 @@ from __future__ import annotations
 import pytest
 from speedsim import load_gpu, load_stack
 from speedsim.kernels.demand import Grid
-from speedsim.kernels.lower import Lowering, PassShape, RowShape
 from speedsim.machine.fluid import FluidDevice
 from speedsim.machine.l2 import Residency
 from speedsim.machine.work import Work, alone
 from speedsim.metrics import Peaks, figures
-from speedsim.plan import Plan
+from speedsim.one_kernel import COLD, ROTATED, Bench, Linear
 from speedsim.scenario import Scenario, run
-from worlds import speed_shape
 
 US = 1_000_000
 MIB = 2**20
-ONE_LAYER = Plan(name="linear", title="one linear layer", embedding=(), attention=("linear:out",), ffn=(), exit=())
 
 
-def rotated(gpu, size, buffers):
-    """The fraction of a buffer that is still in the L2 when its turn comes again."""
-    cache, hit = Residency(gpu.l2), 0.0
-    for turn in range(3 * buffers):
-        hit = cache.read(turn % buffers, size)
-    return hit
-
-
-def linear_us(card, n, k, rows=1):
-    """A linear layer in a graph, with the gap before each of its kernels."""
-    gpu, kernels = load_gpu(card).value, load_stack("torch_graph").value.kernels
-    model = speed_shape(1, 1, d_model=n, q_heads=1, kv_heads=1, head_dim=k)
-    lowering = Lowering(model, ONE_LAYER, kernels, gpu.generation, gpu.sm.count)
-    missed = 1 - rotated(gpu, model.weight_bytes(n, k), 6)
-    device, total = FluidDevice(gpu, kernels), 0
-    for name, family, demand in lowering.kernels(PassShape((RowShape(0, 0, 1, False),), rows, 0, 0)):
-        cold = sum(read.bytes for read in demand.reads if read.tensor.kind == "weights")
-        item = Work(name, family, demand.dtype, demand.flop, demand.issued_bytes, int(cold * missed), demand.grid)
-        total += gpu.launch.node_gap_ps + alone(device, item).duration_ps
-    return total / US
+def linear_us(card, n, k, buffers=ROTATED):
+    """A linear layer of one row in a graph, with the gap before each of its kernels."""
+    bench = Bench(load_gpu(card).value, load_stack("torch_graph").value)
+    return bench.predict(Linear(1, n, k), buffers).time_ps / US
 
 
 def test_a_square_linear_layer_of_32_mib_on_an_h200():
-    assert linear_us("h200_sxm", 4096, 4096) == pytest.approx(12.5, rel=0.15)
+    assert linear_us("h200_sxm", 4096, 4096, COLD) == pytest.approx(12.5, rel=0.15)
 
 
 def test_a_square_linear_layer_of_512_mib_on_an_h200():
-    assert linear_us("h200_sxm", 16384, 16384) == pytest.approx(125, rel=0.08)
+    assert linear_us("h200_sxm", 16384, 16384, COLD) == pytest.approx(125, rel=0.08)
 
 
 @pytest.mark.parametrize(("card", "floor"), [
