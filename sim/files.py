@@ -27,14 +27,14 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     Raises InputError naming the target where the system refuses; what stood there before stays as it was.
     """
     check_target(path)
-    target = Path(os.path.realpath(path))
-    if target.exists() and not target.is_file():
+    if Path(path).exists() and not Path(path).is_file():
         try:
-            with target.open("wb") as stream:
+            with Path(path).open("wb") as stream:
                 yield stream
         except OSError as error:
             raise _refused(path, error) from None
         return
+    target = Path(os.path.realpath(path))
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as stream:

@@ -39,9 +39,9 @@ def table(result: Answer) -> str:
     ends = knee(result)
     if ends:
         early, late = ends["early"], ends["late"]
-        lines.append(f"note: {ends['share']:.0%} of the bytes are read near the knee of the two-sided L2, hard to predict: "
-                     f"the gain is {early['speedup']:.2f} x if its plateau ends at {early['plateau']} of the capacity, "
-                     f"{late['speedup']:.2f} x at {late['plateau']}")
+        lines.append(f"note: {ends['share']:.0%} of the bytes are read near the knee of the two-sided L2, hard to "
+                     f"predict: the gain is {early['speedup']:.2f} x if its plateau ends at {early['plateau']} of the "
+                     f"capacity, {late['speedup']:.2f} x at {late['plateau']}")
     lines += [f"note: {note}" for note in notes(result)]
     return "\n".join(lines)
 

@@ -163,7 +163,8 @@ class Lowering:
         yield Kernel(f"{where}.{step}", family, Demand(dtype, flop, tuple(reads), tuple(writes), grid))
         if splits > 1:
             join = Demand(dtype, 0, (parts,), (_between(model, out),), Grid(width))
-            yield Kernel(f"{where}.{step}.join", "elementwise", join)
+            # A matrix's parts are added by a kernel of the same library, with its set-up.
+            yield Kernel(f"{where}.{step}.join", "gemm" if family == "gemm" else "elementwise", join)
 
     def _rule(self) -> Rule:
         """How the library cuts linear layers on this generation."""

@@ -118,15 +118,18 @@ def test_an_answer_goes_through_a_pipe_and_a_link(tmp_path, capsys):
     pipe, link, real = tmp_path / "pipe", tmp_path / "link.json", tmp_path / "real.json"
     os.mkfifo(pipe)
     link.symlink_to(real)
-    heard = []
-    reader = threading.Thread(target=lambda: heard.append(pipe.read_text()))
-    reader.start()
-    assert main(["run", *SYNTH, "--json", str(pipe)]) == 0
-    reader.join(timeout=60)
-    assert main(["run", *SYNTH, "--json", str(link)]) == 0
+    entrance, heard = os.pipe(), []
+    for source, target in ((pipe, str(pipe)), (entrance[0], f"/dev/fd/{entrance[1]}")):
+        reader = threading.Thread(target=lambda source=source: heard.append(open(source).read()))  # noqa: SIM115
+        reader.start()
+        assert main(["run", *SYNTH, "--record", "summary", "--json", target]) == 0
+        if source != pipe:
+            os.close(entrance[1])
+        reader.join(timeout=60)
+    assert main(["run", *SYNTH, "--record", "summary", "--json", str(link)]) == 0
     assert pipe.is_fifo()
     assert link.is_symlink()
-    assert heard == [real.read_text()]
+    assert heard == [real.read_text()] * 2
     assert json.loads(heard[0])["schema"] == "speedsim-result/1"
 
 

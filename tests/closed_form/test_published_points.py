@@ -93,7 +93,6 @@ def bandwidth_use(launch=None):
     return figures(run(scenario), peaks)["mbu"]
 
 
-@pytest.mark.xfail(strict=True, reason="0.61: torch_graph's attention has 3 us of set-up, its floors say 8-9")
 def test_an_ordinary_stack_uses_half_of_the_bandwidth_on_llama_3_2_1b():
     assert bandwidth_use() == pytest.approx(0.50, abs=0.08)
 
