@@ -21,6 +21,7 @@ from .machine.l2 import KNEE
 from .metrics import Peaks, figures, gain, speedup
 from .scenario import Resolved, Scenario, plainly, play, resolve
 from .timeline import Timeline
+from .trace import limited
 from .units import human
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "speedsim-result/1"
 RESAMPLES = 1000
+KNEE_TOKENS = 1000
 LEAST_KNEE_SHARE = 0.02
 """Share of bytes read near the L2's knee from which an answer shows both ends."""
 
@@ -145,9 +147,10 @@ def knee(result: Answer) -> dict[str, Any] | None:
     """Both ends of an answer that hangs on the L2's knee; None where next to nothing was read there.
 
     On a two-sided cache a reuse distance between KNEE hits or misses by who reads, which no model here knows: the run
-    and its plain rival are repeated with the hit curve moved so that its plateau ends at either end.
+    and its plain rival are repeated with the hit curve moved so that its plateau ends at either end, over the text's
+    first KNEE_TOKENS tokens.
     """
-    mine = result.resolved
+    mine = replace(result.resolved, trace=limited(result.resolved.trace, KNEE_TOKENS))
     share = max(_knee_share(line) for _, line in result.runs.values())
     if share < LEAST_KNEE_SHARE:
         return None

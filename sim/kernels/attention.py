@@ -42,7 +42,10 @@ def attention(model: Model, of: tuple[tuple[int, RowShape], ...], kernels: Atten
     for instance, row in of:
         key = (instance, row.place)
         longest[key] = max(longest.get(key, 0), row.context)
-    reads = tuple(Access(Tensor(("kv", *key), "kv"), context * model.kv_bytes) for key, context in longest.items())
+    together: dict[int, int] = {}
+    for (instance, _), context in sorted(longest.items()):
+        together[instance] = together.get(instance, 0) + context * model.kv_bytes
+    reads = tuple(Access(Tensor(("kv", instance), "kv"), size) for instance, size in together.items())
     grid, splits = _split(model, max(1, len(longest)), max(longest.values(), default=1), kernels, sms)
     return Part(flop, reads, grid, splits)
 

@@ -4,8 +4,9 @@
     group, U layers         all rows, each against the keys and values of its own depth
     coda, exit              rows whose head is read
 
-Weights are read once per kernel, whatever the rows. Keys and values belong to one layer instance and one place of the
-batch: rows of different depths share none. Activations between kernels are counted at every kernel's border.
+Weights are read once per kernel, whatever the rows. Keys and values belong to one layer instance: rows of different
+depths share none, and those of one instance lie together for the cache, whichever places of the batch they are of.
+Activations between kernels are counted at every kernel's border.
 Ignored: the arithmetic outside matrices and attention (it never decides a decode step).
 """
 
@@ -149,7 +150,7 @@ class Lowering:
                 grid, splits = part.grid, part.splits
             elif name == "kv_write":
                 tokens = width if shape.prompt else 1
-                writes += [Access(Tensor(("kv", i, r.place), "kv"), model.kv_bytes * tokens) for i, r in of]
+                writes += [Access(Tensor(("kv", i), "kv"), model.kv_bytes * tokens) for i, _ in of]
                 family = "kv_cache" if len(operations) == 1 else family
             elif name == "argmax":
                 family = "sampling"

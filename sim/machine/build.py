@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..hardware import Energy
 from ..kernels.lower import Lowering, prefill_shape
 from ..program import Machine
 from ..units import InputError, NotCoveredError
@@ -70,7 +71,9 @@ def _computer(gpu: Gpu, stack: Stack, lowering: Lowering, tier: str, remember: b
               cache: Cache | None = None, owner: str = "") -> Computer:
     if "keep" in stack.l2_policy.values() and gpu.l2.keep_fraction is None:
         raise NotCoveredError(f"{gpu.name}: its L2 sets nothing aside (l2_policy keep)")
-    return Computer(lowering, _device(gpu, stack, tier), cache or Cache(Residency(gpu.l2, grain)), gpu.energy,
+    # A power limit is something real: the roofline, which nothing beats, knows none.
+    energy = Energy() if tier == "roofline" else gpu.energy
+    return Computer(lowering, _device(gpu, stack, tier), cache or Cache(Residency(gpu.l2, grain)), energy,
                     stack.l2_policy, remember, owner)
 
 

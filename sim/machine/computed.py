@@ -155,7 +155,7 @@ class Computer:
         row_flop, row_bytes, row_missed = [], [], []
         for row in shape.rows:
             instances = self._instances(row.depth, row.read, shape.repetitions)
-            missed = [missing[name] for i in instances if (name := ("kv", i, row.place)) in missing]
+            missed = [missing[name] for i in instances if (name := ("kv", i)) in missing]
             row_flop.append(len(missed) * flop_per_key(model))
             row_bytes.append(len(missed) * model.kv_bytes)
             row_missed.append(sum(missed) * model.kv_bytes)
