@@ -137,7 +137,7 @@ class Computer:
         self._epoch = self._cache.epoch
         self._kept: dict[tuple[int, PassShape], tuple[Computed, int]] = {}
         self._equal: dict[object, Computed] = {}
-        self._times: dict[Work, Timed] = {}
+        self._times: dict[tuple[object, ...], Timed] = {}
         self._counts: dict[PassShape, int] = {}
 
     def _compute(self, shape: PassShape) -> Computed:
@@ -209,11 +209,11 @@ class Computer:
         return Work(kernel.name, kernel.family, demand.dtype, demand.flop, demand.issued_bytes, missed_all, demand.grid)
 
     def time(self, work: Work) -> Timed:
-        """The kernel alone on the device; equal kernels recur in every pass."""
-        known = self._times.get(work)
+        """The kernel alone on the device; kernels that are equal but for their name recur in every layer and pass."""
+        known = self._times.get(work[1:])
         if known is None:
-            known = self._times[work] = throttled(alone(self._device, work), self._energy)
-        return known
+            known = self._times[work[1:]] = throttled(alone(self._device, work), self._energy)
+        return known if known.work.name == work.name else known._replace(work=work)
 
 
 def _role(tensor: Tensor) -> str:
