@@ -61,6 +61,8 @@ class L2:
     line_bytes: int = 128
 
     def __post_init__(self) -> None:
+        if self.keep_fraction is not None and not 0 <= self.keep_fraction <= 1:
+            raise ValueError(f"keep_fraction={self.keep_fraction} is not between 0 and 1")
         if self.sides not in (1, 2):
             raise ValueError(f"sides={self.sides} is neither 1 nor 2")
         at = [x for x, _ in self.hit_curve]
@@ -89,6 +91,10 @@ class Hbm:
     """From a load to its data with nothing else running, past the L2."""
     timing: str | None = None
     """Name of the DRAM timing set in hw_configs/dram."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.read_fraction <= 1:
+            raise ValueError(f"read_fraction={self.read_fraction} is not above 0 and at most 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

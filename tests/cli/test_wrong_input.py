@@ -131,6 +131,8 @@ def test_a_trace_of_other_repetitions_is_refused_naming_what_fits(tmp_path, caps
     (["run", "--set", "hbm.bandwidth=6TB"], "rate"),
     (["run", "--set", "hbn.bandwidth=6TB/s"], "did you mean hbm"),
     (["run", "--set", "hbm.bandwidth"], "KEY=VALUE"),
+    (["run", "--set", "hbm.read_fraction=0"], "above 0"),
+    (["run", "--set", "l2.keep_fraction=7"], "between 0 and 1"),
     (["run", "--set", "stack.host.turnaround=fast"], "time"),
     (["run", "--set", "model.repetitions=0"], "repetitions"),
     (["run", "--set", "run.batsh=2"], "did you mean batch"),
