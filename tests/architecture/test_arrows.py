@@ -19,7 +19,7 @@ ROWS = [
     {"machine"},
     {"scenario", "changes"},
     {"one_kernel", "metrics", "result", "show", "timeline_files"},
-    {"cli", "kernel_verbs", "__main__", "__init__"},
+    {"cli", "verbs", "parsing", "scenario_options", "__main__", "__init__"},
 ]
 ROW = {name: number for number, names in enumerate(ROWS) for name in names}
 

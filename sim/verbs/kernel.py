@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import argparse
 import itertools
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from .units import InputError
+from ..units import InputError
 
 if TYPE_CHECKING:
-    from .machine.work import Timed
-    from .one_kernel import Attention, Bench, Linear
+    from ..machine.work import Timed
+    from ..one_kernel import Attention, Bench, Linear
 
 SCHEMA = "speedsim-kernel/1"
+HELP = "one linear layer or attention by itself: time, parts, tile, waves"
+
 MOST = 10_000
 """Combinations at a time."""
 LARGEST = 2**31
@@ -33,17 +34,9 @@ _WORDS = {
 }
 
 
-class _Parser(argparse.ArgumentParser):
-    """Raises InputError instead of leaving."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{self.prog}: {message} (see {self.prog} --help)")
-
-
-def add_parser(verbs: Any) -> None:
-    """Add the verb to a parser's verbs."""
-    kernel = verbs.add_parser("kernel", help="one linear layer or attention by itself: time, parts, tile, waves")
-    deeds = kernel.add_subparsers(dest="op", metavar="linear|attention", required=True)
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's operations and their options."""
+    deeds = parser.add_subparsers(dest="op", metavar="linear|attention", required=True)
     for op, words in (("linear", "y[rows, n] = x[rows, k] W[n, k]^T"), ("attention", "decode attention")):
         one = deeds.add_parser(op, help=words, allow_abbrev=False)
         one.add_argument("--gpu", default="h200_sxm", metavar="NAME", help="what is soldered (default h200_sxm)")
@@ -67,87 +60,78 @@ def _state_options(parser: argparse.ArgumentParser, op: str) -> None:
     add("--json", metavar="FILE", help="write the whole answer; - is standard output")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The verb by itself: what follows `speedsim kernel`. Raises InputError and NotCoveredError."""
-    import sys
+def call(given: argparse.Namespace) -> int:
+    """Answer, on the screen, as CSV or as JSON."""
+    from ..files import to_json, write_text
 
-    top = _Parser(prog="speedsim")
-    add_parser(top.add_subparsers(dest="verb", parser_class=_Parser))
-    return run(top.parse_args(["kernel", *(sys.argv[1:] if arguments is None else arguments)]))
-
-
-def run(options: argparse.Namespace) -> int:
-    """Answer parsed options."""
-    from .files import to_json, write_text
-
-    found = document(options)
-    if options.csv is not None:
-        write_text(options.csv, _csv(found))
-    if options.json == "-":
+    found = document(given)
+    if given.csv is not None:
+        write_text(given.csv, _csv(found))
+    if given.json == "-":
         print(to_json(found))
         return 0
-    if options.json is not None:
-        write_text(options.json, to_json(found) + "\n")
+    if given.json is not None:
+        write_text(given.json, to_json(found) + "\n")
     print(text(found))
     return 0
 
 
-def document(options: argparse.Namespace) -> dict[str, Any]:
+def document(given: argparse.Namespace) -> dict[str, Any]:
     """The answer: the first combination's entries at the top, all of them in `points` where there are more."""
-    from .catalog import load_gpu, load_stack
-    from .one_kernel import Bench
-    from .scenario import TIERS
+    from ..catalog import load_gpu, load_stack
+    from ..one_kernel import Bench
+    from ..scenario import TIERS
 
-    if options.tier not in TIERS:
-        raise InputError(f"--tier {options.tier}: tier: must be one of {', '.join(TIERS)}")
-    gpu, stack = load_gpu(options.gpu), load_stack(options.stack)
-    bench = Bench(gpu.value, stack.value, options.tier)
-    buffers = _buffers(options)
-    points = [_point(bench, kernel, buffers) for kernel in _kernels(options)]
+    if given.tier not in TIERS:
+        raise InputError(f"--tier {given.tier}: tier: must be one of {', '.join(TIERS)}")
+    gpu, stack = load_gpu(given.gpu), load_stack(given.stack)
+    bench = Bench(gpu.value, stack.value, given.tier)
+    buffers = _buffers(given)
+    points = [_point(bench, kernel, buffers) for kernel in _kernels(given)]
     head: dict[str, Any] = {
-        "schema": SCHEMA, "op": options.op,
+        "schema": SCHEMA, "op": given.op,
         "gpu": {"name": gpu.value.name, "title": gpu.value.title, "hash": gpu.digest},
         "stack": {"name": stack.value.name, "hash": stack.digest},
-        "tier": options.tier, "buffers": buffers,
+        "tier": given.tier, "buffers": buffers,
     }
     return head | points[0] | ({"points": points} if len(points) > 1 else {})
 
 
-def _buffers(options: argparse.Namespace) -> int:
+def _buffers(given: argparse.Namespace) -> int:
     """How many buffers the cache saw in turn before."""
-    from .one_kernel import COLD, ROTATED, WARM
+    from ..one_kernel import COLD, ROTATED, WARM
 
-    if options.cold:
+    if given.cold:
         return COLD
-    if options.warm:
+    if given.warm:
         return WARM
-    if options.rotate is None:
-        return ROTATED if options.op == "linear" else WARM
-    if not 1 <= options.rotate <= MOST:
-        raise InputError(f"--rotate {options.rotate}: 1 to {MOST} buffers")
-    return int(options.rotate)
+    if given.rotate is None:
+        return ROTATED if given.op == "linear" else WARM
+    if not 1 <= given.rotate <= MOST:
+        raise InputError(f"--rotate {given.rotate}: 1 to {MOST} buffers")
+    return int(given.rotate)
 
 
-def _kernels(options: argparse.Namespace) -> list[Linear | Attention]:
+def _kernels(given: argparse.Namespace) -> list[Linear | Attention]:
     """Every combination of the shape's numbers."""
-    from .hardware import DTYPE_BITS
-    from .one_kernel import Attention, Linear
+    from ..hardware import DTYPE_BITS
+    from ..one_kernel import Attention, Linear
 
-    if options.dtype not in DTYPE_BITS:
-        raise InputError(f"--dtype {options.dtype}: must be one of {', '.join(DTYPE_BITS)}")
-    names = [name for name, _, _ in _SHAPES[options.op]]
-    lists = [_numbers(name, getattr(options, name.replace("-", "_"))) for name in names]
+    if given.dtype not in DTYPE_BITS:
+        raise InputError(f"--dtype {given.dtype}: must be one of {', '.join(DTYPE_BITS)}")
+    names = [name for name, _, _ in _SHAPES[given.op]]
+    lists = [_numbers(name, getattr(given, name.replace("-", "_"))) for name in names]
     count = 1
     for values in lists:
         count *= len(values)
     if count > MOST:
         raise InputError(f"{count} combinations of {', '.join(f'--{name}' for name in names)}: at most {MOST:,}")
     shapes = itertools.product(*lists)
-    if options.op == "linear":
-        return [Linear(rows, n, k, options.dtype) for rows, n, k in shapes]
+    if given.op == "linear":
+        return [Linear(rows, n, k, given.dtype) for rows, n, k in shapes]
     made: list[Linear | Attention] = []
     for batch, context, heads, kv_heads, head_dim, rows in shapes:
-        made.append(_checked(Attention(batch, context, heads, kv_heads, head_dim, rows, options.dtype)))
+        made.append(_checked(Attention(batch, context, heads, kv_heads, head_dim, rows, given.dtype)))
     return made
 
 
@@ -181,7 +165,7 @@ def _numbers(name: str, given: str) -> list[int]:
 
 def _point(bench: Bench, kernel: Linear | Attention, buffers: int) -> dict[str, Any]:
     """One kernel's answer."""
-    from .one_kernel import COLD, WARM
+    from ..one_kernel import COLD, WARM
 
     told = bench.predict(kernel, buffers)
     return {
