@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,12 @@ from speedsim.units import InputError, NotCoveredError
 from .refusal import RefusedError
 
 HERE = Path(__file__).parent
+
+OWN = {
+    "silicon": ("silicon", "judge kernel models on published tables of kernel times"),
+    "import": ("imports.door", "a profile (Kineto, Nsight Systems) as a timeline"),
+}
+"""Verbs with a parser of their own: module and words."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -51,7 +58,8 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("folder", type=Path)
     numbers = verbs.add_parser("numbers", help="hardware numbers that a folder of measurement files gives")
     numbers.add_argument("folder", type=Path)
-    verbs.add_parser("silicon", add_help=False, help="judge kernel models on published tables of kernel times")
+    for verb, (_, words) in OWN.items():
+        verbs.add_parser(verb, add_help=False, help=words)
     verbs.add_parser("design", help="write validate/design.csv anew")
     models = verbs.add_parser("models", help="write validate/models/*.json from the YAML files")
     models.add_argument("names", nargs="*")
@@ -65,10 +73,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb; 0 ok, 1 a check failed, 2 input, 3 not covered, 130 interrupted."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        if given[:1] == ["silicon"]:
-            from .silicon import main as silicon
-
-            return silicon(given[1:])
+        if given[:1] and given[0] in OWN:
+            own: int = import_module(f".{OWN[given[0]][0]}", __package__).main(given[1:])
+            return own
         options = parser().parse_args(given)
         return VERBS[options.verb](options)
     except InputError as refusal:
