@@ -74,13 +74,15 @@ class Lowering:
     """Whose numbers of theirs apply."""
     sms: int
     _known: dict[PassShape, tuple[Kernel, ...]] = field(default_factory=dict, compare=False, repr=False)
+    _steps_known: dict[tuple[object, ...], tuple[Kernel, ...]] = field(default_factory=dict, compare=False, repr=False)
 
     def kernels(self, shape: PassShape) -> tuple[Kernel, ...]:
-        """The pass's kernels in order; equal shapes recur on other states of the cache."""
+        """The pass's kernels in order; equal shapes recur on other states of the cache, equal kernels in most shapes."""
         known = self._known.get(shape)
         if known is None:
             if len(self._known) >= MOST_KEPT:
                 self._known.clear()
+                self._steps_known.clear()
             known = self._known[shape] = tuple(self._pass(shape))
         return known
 
@@ -114,7 +116,12 @@ class Lowering:
     def _steps(self, where: str, steps: tuple[str, ...], width: int,
                of: tuple[tuple[int, RowShape], ...], shape: PassShape) -> Iterator[Kernel]:
         for step in steps:
-            yield from self._kernels(where, step, width, of, shape)
+            # What touches no keys and values is the same whatever the contexts.
+            key = (where, step, width, of, shape) if "attention" in step or "kv_write" in step else (where, step, width)
+            known = self._steps_known.get(key)
+            if known is None:
+                known = self._steps_known[key] = tuple(self._kernels(where, step, width, of, shape))
+            yield from known
 
     def _kernels(self, where: str, step: str, width: int,
                  of: tuple[tuple[int, RowShape], ...], shape: PassShape) -> Iterator[Kernel]:

@@ -36,7 +36,7 @@ def sim_machine(gpu: Gpu, stack: Stack, model: Model, plan: Plan, setting: Setti
     `tier` is how finely kernels are simulated. `remember=False` computes every pass anew and gives the same
     picoseconds; `grain` is the resolution of the reuse distance, in parts of the L2's capacity.
     """
-    launcher, recorder = Launcher(gpu.launch, stack.host), Recorder(model, record)
+    launcher, recorder = Launcher(gpu.launch, stack.host, spans=record == "kernels"), Recorder(model, record)
     if not setting.concurrent:
         lowering = Lowering(model, plan, stack.kernels, gpu.generation, gpu.sm.count)
         return SimMachine(_computer(gpu, stack, lowering, tier, remember, grain), launcher, setting, recorder)

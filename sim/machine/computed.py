@@ -7,27 +7,29 @@ key, and multiplied out for each pass that really ran: rounding is for time, nev
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from ..hardware import Energy
-from ..kernels.attention import flop_per_key
-from ..kernels.demand import Grid, Kernel, Tensor
+from ..kernels.demand import Grid, Kernel
 from ..kernels.lower import Lowering, PassShape
 from ..model import Model
-from ..units import duration_ps
 from .l2 import Residency, State
+from .power import throttled
+from .prepared import Piece, Prepared, Read, prepared, role
 from .work import Device, Timed, Work, alone
 
 MOST_KEPT = 4096
 """Computed passes kept at a time; beyond it they are forgotten and computed again."""
 
+MISS_UNIT = 2**20
+"""Bytes that miss per row and key are counted in 1 / MISS_UNIT, so that sums over passes are exact in any order."""
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Computed:
-    """What a pass of one shape costs on one state of the cache."""
+    """What a pass of one shape costs on one state of the cache. Equal costs are one object."""
 
-    number: int
-    """Counts the distinct passes of a run."""
     kernels: tuple[Timed, ...]
     flop: int
     """Without self-attention."""
@@ -36,12 +38,12 @@ class Computed:
     hbm: dict[str, int]
     """Bytes after it, likewise."""
     knee_bytes: int
-    """Bytes read where a two-sided cache is hard to predict (l2.KNEE)."""
-    row_flop_per_key: tuple[int, ...]
+    """Bytes read where a two-sided cache is hard to predict (L2.knee)."""
+    row_flop_per_key: tuple[int, ...] = ()
     """Self-attention's flop of each row per key of its context."""
-    row_bytes_per_key: tuple[int, ...]
-    row_missed_per_key: tuple[float, ...]
-    """Bytes of each row per key of its context before and after the cache."""
+    row_bytes_per_key: tuple[int, ...] = ()
+    row_missed_per_key: tuple[int, ...] = ()
+    """Bytes of each row per key of its context before the cache, and after it in 1 / MISS_UNIT."""
 
 
 class Cache:
@@ -51,10 +53,15 @@ class Cache:
         self.residency = residency
         self.epoch = 0
         """Counts how often the numbers were given up."""
+        self._names: dict[Hashable, int] = {}
         self._numbers: dict[State, int] = {}
         self._states: list[State] = []
         self.state = self.number(residency.state())
         """The state it is in now."""
+
+    def name(self, tensor: Hashable) -> int:
+        """A small name for a tensor."""
+        return self._names.setdefault(tensor, len(self._names))
 
     def number(self, state: State) -> int:
         """A small name for a state."""
@@ -68,7 +75,7 @@ class Cache:
         self.residency.restore(self._states[self.state])
 
     def forget(self) -> None:
-        """Give up all numbers, so that memory stays bounded."""
+        """Give up all numbers of states, so that memory stays bounded."""
         self._numbers, self._states = {}, []
         self.epoch += 1
 
@@ -84,7 +91,6 @@ class Computer:
         self._lowering, self._device, self._cache, self._residency = lowering, device, cache, cache.residency
         self._energy, self._policy, self._remember = energy, policy, remember
         self._owner = owner
-        self._count = 0
         self._forget()
 
     @property
@@ -114,10 +120,7 @@ class Computer:
 
     def count(self, shape: PassShape) -> int:
         """Kernels of a pass, whatever the cache holds."""
-        known = self._counts.get(shape)
-        if known is None:
-            known = self._counts[shape] = len(self._lowering.kernels(shape))
-        return known
+        return len(self._prepare(shape).pieces)
 
     def copy(self, positions: int) -> Computed:
         """One kernel that reads and writes keys and values of so many positions in all layers, past the L2."""
@@ -125,8 +128,7 @@ class Computer:
         parts = positions * model.layers
         size = 2 * parts * model.kv_bytes
         work = Work("compact", "kv_cache", model.dtype.activations, 0, size, size, Grid(parts))
-        each = {"kv": size}
-        return Computed(0, (self.time(work),), 0, each, each, 0, (), (), ())
+        return Computed((self._time(work),), 0, {"kv": size}, {"kv": size}, 0)
 
     def once(self, shape: PassShape) -> Computed:
         """What the pass costs on an empty cache, without leaving anything in it."""
@@ -137,105 +139,76 @@ class Computer:
         self._epoch = self._cache.epoch
         self._kept: dict[tuple[int, PassShape], tuple[Computed, int]] = {}
         self._equal: dict[object, Computed] = {}
+        self._prepared: dict[PassShape, Prepared] = {}
+        self._pieces: dict[int, Piece] = {}
+        """By the identity of the kernel, which lives as long as its piece."""
         self._times: dict[tuple[object, ...], Timed] = {}
-        self._counts: dict[PassShape, int] = {}
+        self._numbers: dict[Work, int] = {}
+        """A small name for every kernel that differs in anything."""
 
     def _compute(self, shape: PassShape) -> Computed:
-        kernels = self._lowering.kernels(shape)
-        model = self._lowering.model
-        requested = dict.fromkeys(("weights", "head", "kv", "activations"), 0)
-        hbm = dict(requested)
-        missing: dict[tuple[str | int, ...], float] = {}
-        timed, flop = [], 0
-        self._knee = 0
-        for kernel in kernels:
-            work = self._fetch(kernel, requested, hbm, missing)
-            timed.append(self.time(work))
-            flop += work.flop
-        row_flop, row_bytes, row_missed = [], [], []
-        for row in shape.rows:
-            instances = self._instances(row.depth, row.read, shape.repetitions)
-            missed = [missing[name] for i in instances if (name := ("kv", i)) in missing]
-            row_flop.append(len(missed) * flop_per_key(model))
-            row_bytes.append(len(missed) * model.kv_bytes)
-            row_missed.append(sum(missed) * model.kv_bytes)
-            flop -= row_flop[-1] * row.context
-        content = (tuple(timed), tuple(row_missed))
-        known = self._equal.get(content)
+        """Take every kernel through the cache and give it its time there."""
+        ready = self._prepare(shape)
+        residency = self._residency
+        read = residency.read
+        hbm = dict(ready.missed)
+        missing: dict[int, float] = {}
+        timed: list[Timed] = []
+        content: list[int] = []
+        knee = 0
+        for piece in ready.pieces:
+            missed_all = piece.missed
+            for name, size, policy, kind, instance in piece.reads:
+                hit = read(name, size, policy)
+                missed = size - int(size * hit)
+                missed_all += missed
+                if residency.near_knee:
+                    knee += size
+                if instance is None:
+                    hbm[kind] += missed
+                else:
+                    missing[instance] = 1.0 - hit
+            number, time = piece.times.get(missed_all) or self._first_time(piece, missed_all)
+            content.append(number)
+            timed.append(time)
+        unit = self.model.kv_bytes * MISS_UNIT
+        row_missed = tuple([round(sum([missing[i] for i in of]) * unit) for of in ready.instances])
+        key = (tuple(content), row_missed)
+        known = self._equal.get(key)
         if known is None:
-            self._count += 1
-            known = self._equal[content] = Computed(
-                self._count, tuple(timed), flop, requested, hbm, self._knee, tuple(row_flop), tuple(row_bytes),
-                tuple(row_missed),
-            )
+            known = self._equal[key] = Computed(
+                tuple(timed), ready.flop, ready.requested, hbm, knee, ready.row_flop_per_key, ready.row_bytes_per_key,
+                row_missed)
         return known
 
-    def _instances(self, depth: int, read: bool, repetitions: int) -> list[int]:
-        """Layer instances whose keys and values a row reads in the pass."""
-        model = self._lowering.model
-        first = model.prelude + depth * model.group_layers
-        instances = list(range(first, first + repetitions * model.group_layers))
-        if depth == 0:
-            instances = [*range(model.prelude), *instances]
-        if read:
-            behind = model.prelude + model.group_layers * model.repetitions
-            instances += range(behind, behind + model.coda)
-        return instances
+    def _prepare(self, shape: PassShape) -> Prepared:
+        known = self._prepared.get(shape)
+        if known is None:
+            pieces = self._pieces
+            kernels = self._lowering.kernels(shape)
+            known = self._prepared[shape] = prepared(
+                tuple([pieces.get(id(kernel)) or self._piece(kernel) for kernel in kernels]), shape, self.model)
+        return known
 
-    def _fetch(self, kernel: Kernel, requested: dict[str, int], hbm: dict[str, int],
-               missing: dict[tuple[str | int, ...], float]) -> Work:
-        """Take the kernel's traffic through the cache; self-attention's is counted by the rows instead."""
-        demand = kernel.demand
-        missed_all = 0
-        for tensor, size in demand.reads:
-            if tensor.kind == "activations":
-                missed = 0 if self._residency.holds(size) else size
-            else:
-                name = (self._owner, *tensor.name) if self._owner else tensor.name
-                hit = self._residency.read(name, size, self._policy.get(_role(tensor), "normal"))
-                self._knee += size if self._residency.near_knee else 0
-                missed = size - int(size * hit)
-                if tensor.name[0] == "kv":
-                    missing[tensor.name] = 1.0 - hit
-            missed_all += missed
-            if tensor.name[0] != "kv":
-                requested[tensor.kind] += size
-                hbm[tensor.kind] += missed
-        for tensor, size in demand.writes:
-            missed = size if tensor.kind == "kv" or not self._residency.holds(size) else 0
-            missed_all += missed
-            requested[tensor.kind] += size
-            hbm[tensor.kind] += missed
-        return Work(kernel.name, kernel.family, demand.dtype, demand.flop, demand.issued_bytes, missed_all, demand.grid)
+    def _piece(self, kernel: Kernel) -> Piece:
+        cache, owner = self._cache, self._owner
+        reads = tuple(
+            Read(cache.name((owner, *tensor.name)), size, self._policy.get(role(tensor), "normal"), tensor.kind,
+                 int(tensor.name[1]) if tensor.name[0] == "kv" else None)
+            for tensor, size in kernel.demand.reads if tensor.kind != "activations"
+        )
+        piece = self._pieces[id(kernel)] = Piece(kernel, reads, self._residency.holds)
+        return piece
 
-    def time(self, work: Work) -> Timed:
+    def _first_time(self, piece: Piece, missed: int) -> tuple[int, Timed]:
+        """A number for a kernel that misses so many bytes, and its time."""
+        work = piece.work._replace(hbm_bytes=missed)
+        found = piece.times[missed] = (self._numbers.setdefault(work, len(self._numbers)), self._time(work))
+        return found
+
+    def _time(self, work: Work) -> Timed:
         """The kernel alone on the device; kernels that are equal but for their name recur in every layer and pass."""
         known = self._times.get(work[1:])
         if known is None:
             known = self._times[work[1:]] = throttled(alone(self._device, work), self._energy)
         return known if known.work.name == work.name else known._replace(work=work)
-
-
-def _role(tensor: Tensor) -> str:
-    """What an L2 policy calls a tensor."""
-    if tensor.kind != "weights":
-        return tensor.kind
-    where = str(tensor.name[0])
-    return "group" if where.startswith("group") or where == "adapter" else where
-
-
-def throttled(timed: Timed, energy: Energy) -> Timed:
-    """The kernel stretched until the board's mean power is its limit: above it the clock falls.
-
-    E = static * t + (joules a byte) * HBM bytes + (joules a flop) * flop <= limit * t
-    """
-    limit, static = energy.limit_w, energy.static_w
-    if limit is None or static is None or limit <= static:
-        return timed
-    work = timed.work
-    joules = (energy.per_hbm_byte_j or 0.0) * work.hbm_bytes + (energy.per_flop_j or 0.0) * work.flop
-    least = duration_ps(joules, limit - static)
-    if least <= timed.duration_ps:
-        return timed
-    parts = (*timed.parts, ("flop", least - timed.duration_ps))
-    return Timed(work, least, parts, timed.prologue_ps)

@@ -68,7 +68,7 @@ class Journal:
     def _ran(self, job: Job, shown: Shown) -> None:
         if job.start is None or job.end is None or job.computed is None:
             return  # dropped
-        spans = tuple(job.spans) if self._recorder.keeps_kernels else ()
+        spans = tuple(job.spans)
         key = (spans, job.end - job.start)
         body = self._bodies.setdefault(key, Body(len(self._bodies), *key, ()))
         self._recorder.ran(shown, job.computed, Launched(body, job.start - job.host, 0, ()), job.host)
@@ -83,7 +83,7 @@ class Journal:
 
     def _retire(self, sequence: int) -> None:
         self._recorder.retire(sequence)
-        decodes = self._recorder.timeline().decodes
+        decodes = self._recorder.decodes
         if not self._recorder.decoding:
             self.account.settle([(d.start_ps, d.end_ps) for d in decodes[self._settled:]])
             self._settled = len(decodes)

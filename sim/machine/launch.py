@@ -12,6 +12,7 @@ Ignored: a launch queue that fills up; prices that depend on a kernel's argument
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..hardware import Launch
@@ -54,12 +55,14 @@ class Body(NamedTuple):
     number: int
     """Equal bodies have equal numbers."""
     spans: tuple[Span, ...]
+    """Its kernels, where they are wanted."""
     duration_ps: int
     bound_ps: tuple[tuple[str, int], ...]
     """The duration by what the device waited for."""
 
 
-class Launched(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class Launched:
     """A pass in time, relative to the moment at which the host turned to it."""
 
     body: Body
@@ -79,19 +82,24 @@ class Launched(NamedTuple):
 class Launcher:
     """Puts computed passes into time."""
 
-    def __init__(self, hardware: Launch, host: HostWork) -> None:
+    def __init__(self, hardware: Launch, host: HostWork, spans: bool = False) -> None:
         self._hardware, self._host = hardware, host
-        self._known: dict[tuple[int, str, int, bool], Launched] = {}
-        self._bodies = 0
+        self.keeps_spans = spans
+        """Whether the kernels of a pass are wanted one by one."""
+        self._known: dict[tuple[Computed, str, int, bool], Launched] = {}
+        self._bodies: dict[tuple[Computed, str], Body] = {}
+        """Of passes whose kernels follow each other in the same way whenever they start."""
+        self._count = 0
 
     def launch(self, mode: str, computed: Computed, ready: int, follows: bool) -> Launched:
         """One pass. `ready`: when the device becomes free, 0 or later, relative to the host's turning to the pass.
         `follows`: it is not the first of its graph, whose call has been made."""
-        key = (computed.number, mode, ready, follows)
+        key = (computed, mode, ready, follows)
         known = self._known.get(key)
         if known is None:
             if len(self._known) >= MOST_KEPT:
                 self._known.clear()
+                self._bodies.clear()
             made = self._one_by_one if mode in ONE_BY_ONE else self._captured
             known = self._known[key] = made(mode, computed, ready, follows)
         return known
@@ -139,8 +147,9 @@ class Launcher:
     def _captured(self, mode: str, computed: Computed, ready: int, follows: bool) -> Launched:
         """Kernels of one launch: a graph, or the parts of a persistent kernel."""
         start, lead = self.begin(mode, ready, follows)
-        first = self._known.get((computed.number, mode, 0, True))
-        body = self._body(computed, 0, self.pace(mode), mode == "persistent") if first is None else first.body
+        body = self._bodies.get((computed, mode))
+        if body is None:
+            body = self._bodies[computed, mode] = self._body(computed, 0, self.pace(mode), mode == "persistent")
         return Launched(body, start, self.busy_ps(mode, len(computed.kernels), follows), lead)
 
     def _one_by_one(self, mode: str, computed: Computed, ready: int, follows: bool) -> Launched:
@@ -155,7 +164,7 @@ class Launcher:
 
         The parts of a persistent kernel need no set-up, and their first weights were fetched during the part before.
         """
-        self._bodies += 1
+        self._count += 1
         bound: dict[str, int] = {"launch": 0, "host": 0}
         spans: list[Span] = []
         now = 0
@@ -165,11 +174,12 @@ class Launcher:
                 for why, until in pace.follow(now, host, index):
                     bound[why] += until - now
                     now = until
-            spans.append(span_of(kernel, now))
+            if self.keeps_spans:
+                spans.append(span_of(kernel, now))
             for why, part in kernel.parts:
                 bound[why] = bound.get(why, 0) + part
             now += kernel.duration_ps
-        return Body(self._bodies, tuple(spans), now, tuple((b, t) for b, t in bound.items() if t))
+        return Body(self._count, tuple(spans), now, tuple((b, t) for b, t in bound.items() if t))
 
 
 def span_of(kernel: Timed, start_ps: int, track: str = "sm") -> Span:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from array import array
+from operator import mul
 from typing import NamedTuple
 
 from ..kernels.lower import PassShape
 from ..model import Model
 from ..program import Pass
 from ..timeline import Decode, Pattern, Slot, Span, Timeline
-from .computed import Computed
+from .computed import MISS_UNIT, Computed
 from .launch import Launched
 
 MOST_PASSES = 10_000
 """Passes that are kept one by one unless kernels are asked for."""
+
+MOST_TALLIES = 8192
+"""Distinct passes and launches that wait to be multiplied out."""
 
 
 class Shown(NamedTuple):
@@ -27,6 +31,17 @@ class Shown(NamedTuple):
     """Rows added up to a captured width."""
 
 
+class _Tally:
+    """How often a computed pass ran, and over which contexts in all."""
+
+    __slots__ = ("contexts", "times")
+
+    def __init__(self, rows: int) -> None:
+        self.times = 0
+        self.contexts = [0] * rows
+        """Sums by row."""
+
+
 class Recorder:
     """Collects a run."""
 
@@ -38,10 +53,21 @@ class Recorder:
         self._start: dict[int, int] = {}
         self._last: dict[int, tuple[int, int, int]] = {}
         """(first commit, last commit, commits) of every live sequence."""
+        self._computed: dict[Computed, _Tally] = {}
+        self._launched: dict[Launched, int] = {}
+        """What ran and is not in the counters yet: multiplied out together, it costs little a pass."""
+        self._missed = 0
+        """The part of a byte of keys and values that missed, in 1 / MISS_UNIT."""
 
     def timeline(self) -> Timeline:
-        """The finished run."""
+        """The run so far."""
+        self._multiply_out()
         return self._timeline
+
+    @property
+    def decodes(self) -> list[Decode]:
+        """Sequences that have ended."""
+        return self._timeline.decodes
 
     @property
     def decoding(self) -> bool:
@@ -64,48 +90,62 @@ class Recorder:
 
     def ran(self, shown: Shown, computed: Computed, launched: Launched, host_ps: int) -> None:
         """A pass ran; `launched` is relative to `host_ps`."""
-        item, count, sweeps = shown.item, self._timeline.counters, shown.item.repetitions
-        live = len(item.rows)
+        item, shape, idle, padded = shown
+        count, sweeps, rows = self._timeline.counters, item.repetitions, item.rows
+        live = len(rows)
         count.passes += sweeps
         count.row_passes += sweeps * live
-        count.idle_row_passes += sweeps * shown.idle
-        count.padded_row_passes += sweeps * shown.padded
+        count.idle_row_passes += sweeps * idle
+        count.padded_row_passes += sweeps * padded
         count.head_reads += len(item.exits)
-        count.kernels += len(computed.kernels)
         count.rows_per_pass[live] = count.rows_per_pass.get(live, 0) + sweeps
-        bound_ps = self._timeline.bound_ps
-        for bound, time_ps in launched.lead_ps + launched.body.bound_ps:
-            bound_ps[bound] += time_ps
-        self._traffic(item, computed)
-        for row in item.rows:
+        self._launched[launched] = self._launched.get(launched, 0) + 1
+        contexts = self._tally(computed).contexts
+        for index, row in enumerate(rows):
+            contexts[index] += row.position + 1
             if row.depth == 0:
                 self._row[row.token] = (row.sequence, row.position)
                 self._start.setdefault(row.sequence, host_ps)
         if self._timeline.record != "summary":
-            self._occurrence(shown, computed, launched, host_ps)
+            self._occurrence(item, shape, launched, host_ps)
 
-    def _traffic(self, item: Pass, computed: Computed) -> None:
-        """Add the pass's bytes and flop, with the exact context of every row."""
-        count = self._timeline.counters
-        for kind, size in computed.requested.items():
-            count.requested_bytes[kind] += size
-        for kind, size in computed.hbm.items():
-            count.hbm_bytes[kind] += size
-        count.knee_bytes += computed.knee_bytes
-        requested = missed = 0
-        flop = computed.flop
-        for row, per_flop, per_byte, per_missed in zip(
-            item.rows, computed.row_flop_per_key, computed.row_bytes_per_key, computed.row_missed_per_key, strict=True
-        ):
-            context = row.position + 1
-            flop += context * per_flop
-            requested += context * per_byte
-            missed += int(context * per_missed)
-        count.flop += flop
-        count.requested_bytes["kv"] += requested
-        count.hbm_bytes["kv"] += missed
+    def copied(self, computed: Computed) -> None:
+        """Keys and values were copied."""
+        self._tally(computed)
 
-    def _occurrence(self, shown: Shown, computed: Computed, launched: Launched, host_ps: int) -> None:
+    def _tally(self, computed: Computed) -> _Tally:
+        """Count one more run of it."""
+        tally = self._computed.get(computed)
+        if tally is None:
+            if len(self._computed) + len(self._launched) >= MOST_TALLIES:
+                self._multiply_out()
+            tally = self._computed[computed] = _Tally(len(computed.row_flop_per_key))
+        tally.times += 1
+        return tally
+
+    def _multiply_out(self) -> None:
+        """Bring the counters up to date, with the exact context of every row."""
+        count, bound_ps = self._timeline.counters, self._timeline.bound_ps
+        for launched, times in self._launched.items():
+            for bound, time_ps in launched.lead_ps + launched.body.bound_ps:
+                bound_ps[bound] += times * time_ps
+        for computed, tally in self._computed.items():
+            times, contexts = tally.times, tally.contexts
+            count.kernels += times * len(computed.kernels)
+            count.knee_bytes += times * computed.knee_bytes
+            count.flop += times * computed.flop + sum(map(mul, contexts, computed.row_flop_per_key))
+            for kind, size in computed.requested.items():
+                count.requested_bytes[kind] += times * size
+            for kind, size in computed.hbm.items():
+                count.hbm_bytes[kind] += times * size
+            count.requested_bytes["kv"] += sum(map(mul, contexts, computed.row_bytes_per_key))
+            self._missed += sum(map(mul, contexts, computed.row_missed_per_key))
+        count.hbm_bytes["kv"] += self._missed // MISS_UNIT
+        self._missed %= MISS_UNIT
+        self._launched.clear()
+        self._computed.clear()
+
+    def _occurrence(self, item: Pass, shape: PassShape, launched: Launched, host_ps: int) -> None:
         line = self._timeline
         if self._asked == "passes" and len(line.occurrence_ps) >= MOST_PASSES:
             line.record = "summary"
@@ -114,28 +154,18 @@ class Recorder:
             del line.occurrence_ps[:], line.occurrence_pattern[:]
             return
         body = launched.body
-        key = (body.number, shown.shape.width, shown.shape.heads)
+        key = (body.number, shape.width, shape.heads)
         known = self._known.get(key)
         if known is None:
             known = self._known[key] = len(line.patterns)
             kept = body.spans if self._asked == "kernels" else ()
-            line.patterns.append(Pattern(kept, body.duration_ps, shown.shape.width, shown.shape.heads))
+            line.patterns.append(Pattern(kept, body.duration_ps, shape.width, shape.heads))
         line.occurrence_pattern.append(known)
         line.occurrence_ps.append(host_ps + launched.start_ps)
-        exits = shown.item.exits
-        line.occurrence_rows.append(tuple(
-            Slot(r.token, r.sequence, r.position, r.depth + shown.item.repetitions, r.token in exits)
-            for r in shown.item.rows
-        ))
-
-    def copied(self, computed: Computed) -> None:
-        """Keys and values were copied."""
-        count = self._timeline.counters
-        count.kernels += len(computed.kernels)
-        for kind, size in computed.requested.items():
-            count.requested_bytes[kind] += size
-        for kind, size in computed.hbm.items():
-            count.hbm_bytes[kind] += size
+        exits, sweeps = item.exits, item.repetitions
+        line.occurrence_rows.append(tuple([
+            Slot(r.token, r.sequence, r.position, r.depth + sweeps, r.token in exits) for r in item.rows
+        ]))
 
     def beside(self, span: Span) -> None:
         """Something happened outside passes."""

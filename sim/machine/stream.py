@@ -149,6 +149,7 @@ class Stream:
                 waits = pace.follow(self._now, job.host, index)
                 yield _Start(self._env, waits[-1][1] - self._now, job.rank)
             timed = yield from self._lane.run(kernel, waits)
-            job.spans.append(span_of(timed, self._now - timed.duration_ps - job.start, self._track))
+            if self._launcher.keeps_spans:
+                job.spans.append(span_of(timed, self._now - timed.duration_ps - job.start, self._track))
         job.end = self._free = self._now
         job.over.succeed(self._now)
