@@ -14,19 +14,17 @@ Units are put into time as a whole, which is fast; several streams, devices or m
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable
 from typing import Any
 
-import simpy
-
 from ..kernels.lower import PassShape
-from ..program import NOTHING, Commit, Issue, Pass, Program, Retire, Squash, Wait
-from ..timeline import Timeline
+from ..program import NOTHING, Commit, Host, Issue, Pass, Program, Retire, Squash, Wait
+from ..timeline import Span, Timeline
 from ..units import NotCoveredError
 from .computed import Computer
 from .launch import Launcher
 from .recorder import Recorder
-from .setting import TARGET, Setting
+from .setting import TARGET, Setting, host_work_ps
 from .shapes import Shaper
 
 __all__ = ["Setting", "SimMachine"]
@@ -39,87 +37,76 @@ class SimMachine:
 
     def __init__(self, computer: Computer, launcher: Launcher, setting: Setting, recorder: Recorder) -> None:
         self._computer, self._launcher, self._setting, self._recorder = computer, launcher, setting, recorder
-        self._env = simpy.Environment()
-        self._unit: list[Pass] = []
-        self._ends: dict[int, int] = {}
+        self._now = 0
+        """The host's time in picoseconds."""
         self._free = 0
         """When the device has done everything it was given."""
+        self._unit: list[Pass] = []
+        self._ends: dict[int, int] = {}
         self._open: deque[int] = deque()
         """Ends of units whose decision the host has not read yet (lagged control)."""
         self._shaper = Shaper(setting)
 
     def play(self, program: Program) -> Timeline:
         """Run the program to its end."""
-        self._env.process(self._host(program))
-        self._env.run()
-        return self._recorder.timeline()
-
-    def _host(self, program: Program) -> Generator[simpy.Event, Any, None]:
-        answer = NOTHING
+        deeds: dict[type, Callable[[Any], frozenset[int] | None]] = {
+            Wait: self._wait, Retire: self._retire, Host: self._work,
+            Commit: lambda command: self._recorder.commit(command.token, self._decided()),
+            Squash: lambda command: self._recorder.squash(command.tokens),
+        }
         try:
             command = next(program)
             while True:
-                kind = type(command)
-                answer = NOTHING
-                if kind is Issue:
-                    self._unit.append(command.item)  # type: ignore[union-attr]
-                elif kind is Wait:
-                    if command.any and len(command.passes) > 1:  # type: ignore[union-attr]
-                        raise NotCoveredError(f"Wait(any=True) {ALONE}")
-                    yield from self._launch()
-                    answer = yield from self._wait(command)  # type: ignore[arg-type]
-                elif kind is Commit:
-                    self._recorder.commit(command.token, self._decided())  # type: ignore[union-attr]
-                elif kind is Squash:
-                    self._recorder.squash(command.tokens)  # type: ignore[union-attr]
-                elif kind is Retire:
-                    yield from self._retire(command.sequence)  # type: ignore[union-attr]
-                else:
-                    raise NotCoveredError(f"{kind.__name__} {ALONE}")
-                command = program.send(answer)
+                if type(command) is Issue:
+                    self._unit.append(command.item)
+                    command = program.send(NOTHING)
+                    continue
+                deed = deeds.get(type(command))
+                if deed is None:
+                    raise NotCoveredError(f"{type(command).__name__} {ALONE}")
+                command = program.send(deed(command) or NOTHING)
         except StopIteration:
-            yield from self._launch()
-
-    @property
-    def _now(self) -> int:
-        """The host's time in picoseconds; simpy would also take fractions, which never arise here."""
-        now: int = self._env.now  # type: ignore[assignment]
-        return now
+            self._launch()
+        return self._recorder.timeline()
 
     def _decided(self) -> int:
         """When what the program knows now was known: to the host, or on the device."""
         return self._now if self._setting.control.where == "host" else self._free
 
-    def _wait(self, command: Wait) -> Generator[simpy.Event, Any, frozenset[int]]:
-        """Answer a Wait as the control says; every pass before it has been given to the device."""
+    def _wait(self, command: Wait) -> frozenset[int]:
+        """Answer a Wait as the control says; every pass before it is given to the device first."""
+        if command.any and len(command.passes) > 1:
+            raise NotCoveredError(f"Wait(any=True) {ALONE}")
+        self._launch()
         control, turnaround = self._setting.control, self._setting.stack.host.turnaround_ps
-        end = max(self._ends.pop(number) for number in command.passes)
+        end = max([self._ends.pop(number) for number in command.passes])
         if control.where == "host":
-            if end > self._now:
-                yield self._env.timeout(end - self._now)
-            yield self._env.timeout(turnaround)
+            self._now = max(self._now, end) + turnaround
             self._recorder.spend("host", self._now - self._free)
             self._free = self._now
         elif control.where == "lagged":
             self._open.append(end)
             while len(self._open) > control.lag:
-                read = self._open.popleft() + turnaround
-                if read > self._now:
-                    yield self._env.timeout(read - self._now)
+                self._now = max(self._now, self._open.popleft() + turnaround)
         return command.passes
 
-    def _retire(self, sequence: int) -> Generator[simpy.Event, Any, None]:
+    def _work(self, command: Host) -> None:
+        """Work on the processor, at the stack's price; what was issued is launched first and runs meanwhile."""
+        price = host_work_ps(self._setting, command)
+        self._launch()
+        self._recorder.beside(Span("host", command.kind, self._now, price, "host"))
+        self._now += price
+
+    def _retire(self, command: Retire) -> None:
         """Free the place; when none is left running, host and device meet before the next sequence starts."""
-        yield from self._launch()
-        self._recorder.retire(sequence)
-        self._shaper.leave(sequence)
+        self._launch()
+        self._recorder.retire(command.sequence)
+        self._shaper.leave(command.sequence)
         if self._shaper.empty and self._setting.control.where != "host":
-            meet = max(self._free, self._now) + self._setting.stack.host.turnaround_ps
-            yield self._env.timeout(meet - self._now)
-            self._free = self._now
+            self._free = self._now = max(self._free, self._now) + self._setting.stack.host.turnaround_ps
             self._open.clear()
 
-    def _launch(self) -> Generator[simpy.Event, Any, None]:
+    def _launch(self) -> None:
         """Give the unit to the device; the host is busy for as long as its calls take."""
         if not self._unit:
             return
@@ -139,8 +126,7 @@ class SimMachine:
             self._ends[item.id] = self._free
             host += launched.host_ps
         self._recorder.unit()
-        if host > self._now:
-            yield self._env.timeout(host - self._now)
+        self._now = host
 
     def _shape(self, item: Pass) -> PassShape:
         """What the pass's kernels depend on; refused where they would run beside others."""

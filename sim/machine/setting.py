@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 from ..model import Model
 from ..plan import Plan
+from ..program import Host
 from ..stack import Control, Stack
+from ..units import NotCoveredError
 
 TARGET = "target"
 """Name of the first model in Pass.model."""
@@ -32,3 +34,15 @@ class Setting:
     """GPUs, all alike."""
     models: Mapping[str, tuple[Model, Plan]] = field(default_factory=dict)
     """Further models by the name in Pass.model, each on all devices."""
+
+
+def host_work_ps(setting: Setting, command: Host) -> int:
+    """What work on the processor takes at the stack's prices. Raises NotCoveredError where there is none, or where the
+    device decides and no processor waits for it."""
+    stack = setting.stack
+    if setting.control.where != "host":
+        raise NotCoveredError(f"Host needs control host, not {setting.control}")
+    if command.kind not in stack.host.work_ps:
+        known = ", ".join(stack.host.work_ps) or "none"
+        raise NotCoveredError(f"{stack.name}: its file has no price for host work {command.kind!r} (it has {known})")
+    return stack.host.work_ps[command.kind] * command.items

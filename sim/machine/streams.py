@@ -47,7 +47,7 @@ from .lane import Lane
 from .launch import Launcher
 from .links import Links
 from .recorder import Recorder
-from .setting import TARGET, Setting
+from .setting import TARGET, Setting, host_work_ps
 from .shapes import Shaper
 from .stream import Job, Stream, Unit
 from .work import Device
@@ -262,12 +262,8 @@ class StreamsMachine:
 
     def _work(self, command: Host) -> Steps:
         """Work on the processor, at the stack's price."""
-        self._by_host("Host")
-        prices = self._setting.stack.host.work_ps
-        if command.kind not in prices:
-            raise NotCoveredError(f"{self._setting.stack.name}: its file has no price for host work {command.kind!r}")
+        took = host_work_ps(self._setting, command)
         yield from self._launch()
-        took = prices[command.kind] * command.items
         self._recorder.beside(Span("host", command.kind, self._now, took, "host"))
         yield self._env.timeout(took)
         return NOTHING

@@ -338,7 +338,7 @@ def test_what_the_device_cannot_decide_needs_the_host(commands, said):
 def test_the_path_for_one_stream_refuses_more_and_names_the_other():
     how = Setting(tiny_stack(), Control("host"), "graph", None, frozenset((1,)))
     for command in (Issue(item(0, stream=1)), Issue(item(0, device=1)), Issue(item(0, model="draft")),
-                    Host("look"), Compact(0, (0,)), Cancel(0), Move((0,), 1), waits(0, 1, any=True)):
+                    Compact(0, (0,)), Cancel(0), Move((0,), 1), waits(0, 1, any=True)):
         alone = sim_machine(tiny_gpu(), how.stack, one_kernel(), ONE_KERNEL, how)
         with pytest.raises(NotCoveredError, match="concurrent=True"):
             alone.play(iter_of(command))
