@@ -1,15 +1,16 @@
-"""placeholder"""
+"""The board's power: a kernel that would need more than the limit takes longer, because the clock falls.
+
+    E = static * t + (joules a byte) * HBM bytes + (joules a flop) * flop <= limit * t
+"""
 from __future__ import annotations
+
 from ..hardware import Energy
 from ..units import duration_ps
 from .work import Timed
 
 
 def throttled(timed: Timed, energy: Energy) -> Timed:
-    """The kernel stretched until the board's mean power is its limit: above it the clock falls.
-
-    E = static * t + (joules a byte) * HBM bytes + (joules a flop) * flop <= limit * t
-    """
+    """The kernel stretched until the board's mean power is its limit."""
     limit, static = energy.limit_w, energy.static_w
     if limit is None or static is None or limit <= static:
         return timed
