@@ -77,7 +77,7 @@ class Lowering:
     _steps_known: dict[tuple[object, ...], tuple[Kernel, ...]] = field(default_factory=dict, compare=False, repr=False)
 
     def kernels(self, shape: PassShape) -> tuple[Kernel, ...]:
-        """The pass's kernels in order; equal shapes recur on other states of the cache, equal kernels in most shapes."""
+        """The pass's kernels in order; equal shapes recur on other states of the cache, equal kernels in most."""
         known = self._known.get(shape)
         if known is None:
             if len(self._known) >= MOST_KEPT:
