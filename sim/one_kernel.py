@@ -22,9 +22,9 @@ from .hardware import DTYPE_BITS, Gpu
 from .kernels.demand import Kernel
 from .kernels.gemm import Rule, tiling
 from .kernels.lower import Lowering, PassShape, RowShape
-from .machine.computed import throttled
 from .machine.fluid import FluidDevice
 from .machine.l2 import Residency
+from .machine.power import throttled
 from .machine.roofline import RooflineDevice
 from .machine.work import Timed, Work, alone
 from .model import Dtypes, Model

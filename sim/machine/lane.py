@@ -17,7 +17,7 @@ import simpy
 
 from ..hardware import Energy
 from .account import Account, Waits
-from .computed import throttled
+from .power import throttled
 from .work import Device, Timed, Work
 
 

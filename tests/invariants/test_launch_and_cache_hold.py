@@ -9,8 +9,8 @@ from speedsim import load_gpu, load_model, load_plan, load_stack
 from speedsim.hardware import L2, Energy
 from speedsim.kernels.demand import Grid
 from speedsim.machine.build import prefill_ps
-from speedsim.machine.computed import throttled
 from speedsim.machine.l2 import Residency
+from speedsim.machine.power import throttled
 from speedsim.machine.work import Timed, Work
 from speedsim.metrics import gain
 from speedsim.result import answer, document
