@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .config import Loaded, apply, load
+from .dram import Dram
 from .hardware import Gpu
 from .model import Model
 from .plan import Plan
@@ -22,6 +23,11 @@ Changes = tuple[tuple[str, str], ...]
 def load_gpu(name: str, changes: Changes = ()) -> Loaded[Gpu]:
     """The GPU of this name or file, with changed numbers. Raises InputError."""
     return load(Gpu, find("gpus", name), find=lambda parent: find("gpus", parent), settings=changes)
+
+
+def load_dram(name: str) -> Loaded[Dram]:
+    """The DRAM timing set of this name or file."""
+    return load(Dram, find("dram", name), find=lambda parent: find("dram", parent))
 
 
 def load_stack(name: str, changes: Changes = ()) -> Loaded[Stack]:

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 SIM = ROOT / "sim"
 ROWS = [
     {"units", "program", "timeline", "registry", "files"},
-    {"document", "plain", "provenance", "checking", "config", "hardware", "stack", "model", "plan", "trace",
+    {"document", "plain", "provenance", "checking", "config", "dram", "hardware", "stack", "model", "plan", "trace",
      "trace_files", "trace_statistics", "trace_jsonl", "trace_parquet", "huggingface", "json_text", "catalog"},
     {"oracle", "batch", "schedules", "kernels", "schedule_names"},
     {"machine"},
