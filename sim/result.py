@@ -7,28 +7,26 @@ document "speedsim-result/1".
 
 from __future__ import annotations
 
-import itertools
 import sys
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from . import __version__
-from .catalog import unshared
 from .config import resolved as resolved_inputs
 from .hardware import MOST_REUSE
 from .machine.l2 import KNEE
 from .metrics import Peaks, figures, gain, speedup
-from .scenario import Resolved, Scenario, plainly, play, resolve
+from .scenario import Resolved, Scenario, plainly, play, resolve, sides
 from .timeline import Timeline
 from .trace import limited
+from .uncertainty import at_corners, parts, sampling
 from .units import human
 
 if TYPE_CHECKING:
     from .model import Model
 
 SCHEMA = "speedsim-result/1"
-RESAMPLES = 1000
 KNEE_TOKENS = 1000
 LEAST_KNEE_SHARE = 0.02
 """Share of bytes read near the L2's knee from which an answer shows both ends."""
@@ -65,12 +63,7 @@ class Answer:
 def answer(scenario: Scenario) -> Answer:
     """Run the scenario and its rivals. Raises InputError and NotCoveredError."""
     mine = resolve(scenario)
-    model = mine.model.value
-    runs = {mine.schedule_name: (mine, play(mine))}
-    sizes = () if model.repetitions == 1 else (model.layers, model.prelude + model.group_layers + model.coda)
-    for rival in (None, *(unshared(mine.model, layers) for layers in sizes)):
-        side = plainly(mine, rival)
-        runs[f"autoregressive@{side.model.value.name}"] = (side, play(side))
+    runs = {key: (side, play(side)) for key, side in sides(mine).items()}
     return Answer(mine, runs)
 
 
@@ -172,16 +165,6 @@ def _knee_share(line: Timeline) -> float:
     return count.knee_bytes / max(1, sum(size for kind, size in count.requested_bytes.items() if kind != "activations"))
 
 
-def parts(line: Timeline) -> dict[str, int]:
-    """A run's time by who could be wrong about it: the host, the launch path, the kernels."""
-    bound = line.bound_ps
-    return {
-        "host": bound["host"] + bound["wait"],
-        "launch": bound["launch"],
-        "device": bound["latency"] + bound["flop"] + bound["l2"] + bound["hbm"],
-    }
-
-
 def intervals(result: Answer) -> dict[str, dict[str, Any]]:
     """90 % intervals of times and ratios: `low`, `high`, and the `basis` they stand on.
 
@@ -192,26 +175,25 @@ def intervals(result: Answer) -> dict[str, dict[str, Any]]:
     ranges, tier = result.resolved.stack.value.uncertainty, result.resolved.scenario.tier
     if tier not in ranges.device:
         return {}
-    corners = list(itertools.product(ranges.host, ranges.launch, ranges.device[tier]))
     found: dict[str, dict[str, Any]] = {}
-    times = {}
+    time = {key: parts(line.bound_ps) for key, (_, line) in result.runs.items()}
+    total = {key: sum(split.values()) for key, split in time.items()}
+    corners = {key: at_corners(split, ranges, tier) for key, split in time.items()}
     for key, (_, line) in result.runs.items():
-        part = parts(line)
-        times[key] = [h * part["host"] + n * part["launch"] + d * part["device"] for h, n, d in corners]
-        total = sum(part.values())
         for name, value in (("total_us", line.decode_ps / 1e6), ("time_per_token_us", _per_token_us(line))):
-            if value is not None and total:
+            if value is not None and total[key]:
+                low, high = float(corners[key].min()), float(corners[key].max())
                 found[f"schedules.{key}.{name}"] = {
-                    "low": value * min(times[key]) / total, "high": value * max(times[key]) / total, "basis": "assumed",
+                    "low": value * low / total[key], "high": value * high / total[key], "basis": "assumed",
                 }
     for key in result.runs:
         point = speedup(result.timeline(result.key), result.timeline(key))
         if key == result.key or not point:
             continue
-        nominal = sum(parts(result.timeline(key)).values()) / sum(parts(result.timeline(result.key)).values())
-        ratio = [rival / mine / nominal for rival, mine in zip(times[key], times[result.key], strict=True)]
+        ratio = corners[key] / corners[result.key] / (total[key] / total[result.key])
         low, high = _sampling(result.timeline(result.key), result.timeline(key))
-        range_ = {"low": point * min(ratio) * low, "high": point * max(ratio) * high, "basis": "assumed"}
+        range_ = {"low": point * float(ratio.min()) * low, "high": point * float(ratio.max()) * high,
+                  "basis": "assumed"}
         found[f"gain_over.{key}"] = range_
         if key == result.plain_key:
             found["gain.speedup"] = dict(range_)
@@ -225,17 +207,10 @@ def _per_token_us(line: Timeline) -> float | None:
 
 def _sampling(mine: Timeline, rival: Timeline) -> tuple[float, float]:
     """Factors (low, high) around a gain by which another draw of sequences would move it, 5th to 95th percentile."""
-    import numpy as np
-
-    both = [{d.sequence: d.end_ps - d.start_ps for d in line.decodes} for line in (rival, mine)]
+    both = [{d.sequence: d.end_ps - d.start_ps for d in line.decodes} for line in (mine, rival)]
     shared = sorted(both[0].keys() & both[1].keys())
-    if len(shared) < 2:
-        return 1.0, 1.0
-    pairs = np.array([[both[0][s], both[1][s]] for s in shared], dtype=np.float64)
-    draws = np.random.Generator(np.random.Philox(0)).integers(len(shared), size=(RESAMPLES, len(shared)))
-    sums = pairs[draws].sum(axis=1)
-    ratio = np.sort(sums[:, 0] / sums[:, 1]) / (pairs[:, 0].sum() / pairs[:, 1].sum())
-    return min(1.0, float(ratio[RESAMPLES // 20])), max(1.0, float(ratio[-RESAMPLES // 20]))
+    low, high = sampling(*([[times[s]] for s in shared] for times in both))
+    return float(low[0]), float(high[0])
 
 
 def sentence(result: Answer) -> str:

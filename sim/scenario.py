@@ -10,22 +10,24 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from .batch import in_lock_step
-from .catalog import load_gpu, load_model, load_plan, load_stack
 from .changes import by_owner, with_own
 from .config import apply
 from .document import one_line
 from .oracle import TraceOracle
 from .program import Ids, Program, Schedule, Text, watched
-from .registry import find, is_path
+from .registry import is_path
 from .schedule_names import schedule_named
+from .shelf import Shelf
 from .stack import LAUNCHES, POLICIES, TENSORS, Control
 from .timeline import RECORDS, Timeline
-from .trace import Trace, lengths_only, limited, load, shifted, synthetic_from
+from .trace import Trace, lengths_only, limited, shifted, synthetic_from
 from .units import InputError, NotCoveredError
 
 if TYPE_CHECKING:
     from .config import Loaded
     from .hardware import Gpu
+    from .machine.setting import Setting
+    from .machine.tally import Tally
     from .model import Model
     from .plan import Plan
     from .stack import Stack
@@ -92,21 +94,22 @@ def run(scenario: Scenario) -> Timeline:
     return play(resolve(scenario))
 
 
-def resolve(scenario: Scenario) -> Resolved:
-    """Look every name up and check that the parts fit each other."""
+def resolve(scenario: Scenario, shelf: Shelf | None = None) -> Resolved:
+    """Look every name up, on the shelf first, and check that the parts fit each other."""
+    shelf = shelf or Shelf()
     keys = by_owner(scenario.sets)
     scenario = with_own(scenario, keys["run"])
     _check(scenario)
-    gpu = load_gpu(scenario.gpu, keys["gpu"])
-    stack = load_stack(scenario.stack, keys["stack"] + _policies(scenario.l2))
-    model = load_model(scenario.model, keys["model"])
-    plan = load_plan(stack.value.plan)
+    gpu = shelf.gpu(scenario.gpu, keys["gpu"])
+    stack = shelf.stack(scenario.stack, keys["stack"] + _policies(scenario.l2))
+    model = shelf.model(scenario.model, keys["model"])
+    plan = shelf.plan(stack.value.plan)
     model, notes = _computable(model, gpu.value)
     schedule, name = schedule_named(scenario.schedule, keys["schedule"])
     control = _control("--control", stack.value.control if scenario.control is None else scenario.control)
     if scenario.rival_control is not None:
         _control("--rival-control", scenario.rival_control)
-    trace, said = _trace(scenario, model.value)
+    trace, said = _trace(scenario, model.value, shelf)
     _fits(schedule, name, control, model.value)
     return Resolved(scenario, gpu, stack, model, plan, trace, schedule, name, control,
                     scenario.launch or stack.value.launch, notes + said + _asked(scenario, trace))
@@ -144,23 +147,50 @@ def plainly(resolved: Resolved, model: Loaded[Model] | None = None) -> Resolved:
     return rival if model is None else replace(rival, model=model, trace=lengths_only(resolved.trace))
 
 
+def sides(mine: Resolved, shelf: Shelf | None = None) -> dict[str, Resolved]:
+    """The run under its canonical name, and its rivals as autoregressive@MODEL.
+
+    They are decoded plainly: the same model, the unshared model of the same depth, and that of the group's size.
+    """
+    shelf, model = shelf or Shelf(), mine.model.value
+    sizes = () if model.repetitions == 1 else (model.layers, model.prelude + model.group_layers + model.coda)
+    rivals = [plainly(mine, rival) for rival in (None, *(shelf.unshared(mine.model, layers) for layers in sizes))]
+    return {mine.schedule_name: mine} | {f"autoregressive@{side.model.value.name}": side for side in rivals}
+
+
 def play(resolved: Resolved) -> Timeline:
     """Put the oracle, the schedule and the machine together and run them."""
     from .machine.build import prefill_ps, sim_machine
-    from .machine.player import Setting
 
     gpu, stack, plan = resolved.gpu.value, resolved.stack.value, resolved.plan.value
-    model, schedule, scenario = resolved.model.value, resolved.schedule, resolved.scenario
-    fixed = None if resolved.control.where == "host" else schedule.slots(model.repetitions)
-    source = max((s.source_tokens for s in resolved.trace.sequences), default=0)
-    setting = Setting(stack, resolved.control, resolved.launch, fixed,
-                      schedule.reads(model.repetitions), scenario.batch, source)
-    line = sim_machine(gpu, stack, model, plan, setting, scenario.record, scenario.tier).play(program_of(resolved))
+    model, scenario = resolved.model.value, resolved.scenario
+    machine = sim_machine(gpu, stack, model, plan, _setting(resolved), scenario.record, scenario.tier)
+    line = machine.play(program_of(resolved))
     prompt = {s.id: s.first for s in resolved.trace.sequences}
     time = {n: prefill_ps(gpu, stack, model, plan, resolved.launch, scenario.tier, n) for n in set(prompt.values())}
     for decode in line.decodes:
         decode.prefill_ps = time[prompt[decode.sequence]]
     return line
+
+
+def tallied(resolved: Resolved) -> Tally:
+    """What a run is made of, without its times. Raises NotCoveredError where they are no sum of its parts."""
+    from .machine.build import tally_of
+
+    return tally_of(resolved.gpu.value, resolved.stack.value, resolved.model.value, resolved.plan.value,
+                    _setting(resolved), resolved.scenario.tier, program_of(resolved),
+                    sorted({s.first for s in resolved.trace.sequences}))
+
+
+def _setting(resolved: Resolved) -> Setting:
+    """How the machine is driven."""
+    from .machine.setting import Setting
+
+    stack, model, schedule = resolved.stack.value, resolved.model.value, resolved.schedule
+    fixed = None if resolved.control.where == "host" else schedule.slots(model.repetitions)
+    source = max((s.source_tokens for s in resolved.trace.sequences), default=0)
+    return Setting(stack, resolved.control, resolved.launch, fixed, schedule.reads(model.repetitions),
+                   resolved.scenario.batch, source)
 
 
 def program_of(resolved: Resolved) -> Program:
@@ -224,7 +254,7 @@ def _fits(schedule: Schedule, name: str, control: Control, model: Model) -> None
         raise InputError(f"--control {control}: schedule {name} has no device form")
 
 
-def _trace(scenario: Scenario, model: Model) -> tuple[Trace, tuple[str, ...]]:
+def _trace(scenario: Scenario, model: Model, shelf: Shelf) -> tuple[Trace, tuple[str, ...]]:
     """The text to replay, as long as asked, and what must be said about it."""
     notes: list[str] = []
     tokens = scenario.tokens
@@ -235,12 +265,11 @@ def _trace(scenario: Scenario, model: Model) -> tuple[Trace, tuple[str, ...]]:
         asked = model.default_trace if scenario.trace is None else scenario.trace
         if asked is None:
             raise InputError(f"--trace: {model.name} names no trace of its own; {_fitting(model.repetitions)}")
-        path = find("traces", asked)
-        trace = load(path)
+        trace = shelf.trace(asked)
         if tokens is None and not is_path(asked):
             tokens = DEFAULT_TOKENS
         if trace.repetitions != model.repetitions:
-            raise InputError(f"{path.name}: the trace has {trace.repetitions} repetitions, {model.name} has "
+            raise InputError(f"{trace.name}: the trace has {trace.repetitions} repetitions, {model.name} has "
                              f"{model.repetitions}; {_fitting(model.repetitions)}")
         if trace.model != model.name:
             notes.append(f"the trace is transferred: it was recorded from {trace.model}, not from {model.name}")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ..hardware import Energy
 from ..kernels.lower import Lowering, prefill_shape
-from ..program import Machine
+from ..program import Machine, Program
 from ..units import InputError, NotCoveredError
 from .computed import Cache, Computer
 from .fluid import FluidDevice
@@ -17,6 +18,7 @@ from .recorder import Recorder
 from .roofline import RooflineDevice
 from .setting import TARGET
 from .streams import Part, StreamsMachine
+from .tally import Tally, tally
 from .work import Device
 
 if TYPE_CHECKING:
@@ -53,6 +55,14 @@ def sim_machine(gpu: Gpu, stack: Stack, model: Model, plan: Plan, setting: Setti
         }
         parts.append(Part(_device(gpu, stack, tier), tier == "roofline", computers))
     return StreamsMachine(parts, gpu, launcher, setting, recorder)
+
+
+def tally_of(gpu: Gpu, stack: Stack, model: Model, plan: Plan, setting: Setting, tier: str, program: Program,
+             prompts: Iterable[int]) -> Tally:
+    """What a program is made of on this chip; the times are another step (grid.times). Raises NotCoveredError."""
+    lowering = Lowering(model, plan, stack.kernels, gpu.generation, gpu.sm.count)
+    computer = _computer(gpu, stack, lowering, tier)
+    return tally(program, computer, setting, Recorder(model, "summary"), prompts)
 
 
 def prefill_ps(gpu: Gpu, stack: Stack, model: Model, plan: Plan, launch: str, tier: str, tokens: int) -> int:

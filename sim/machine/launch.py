@@ -108,12 +108,12 @@ class Launcher:
         """(start of a pass's first kernel, the time from `ready` up to it by what it waited for), as in `launch`."""
         hardware = self._hardware
         if mode not in ONE_BY_ONE:
-            gap = self._gap(mode)
+            gap = gap_ps(mode, self._hardware)
             if follows:
                 return ready + gap, (("launch", gap),)
-            start = max(self._call(mode) + hardware.start_ps, ready + hardware.stream_gap_ps)
+            start = max(call_ps(mode, self._host) + hardware.start_ps, ready + hardware.stream_gap_ps)
             return start, (("launch", start - ready),)
-        start = max(self._call(mode) + hardware.start_ps, ready + hardware.stream_gap_ps if ready else 0)
+        start = max(call_ps(mode, self._host) + hardware.start_ps, ready + hardware.stream_gap_ps if ready else 0)
         idle = start - ready
         launch = min(idle, hardware.stream_gap_ps if ready else hardware.start_ps)
         return start, (("launch", launch), ("host", idle - launch))
@@ -121,28 +121,14 @@ class Launcher:
     def busy_ps(self, mode: str, kernels: int, follows: bool) -> int:
         """How long the host is busy launching a pass of so many kernels."""
         if mode in ONE_BY_ONE:
-            return self._call(mode) * kernels
-        return 0 if follows else self._call(mode)
+            return call_ps(mode, self._host) * kernels
+        return 0 if follows else call_ps(mode, self._host)
 
     def pace(self, mode: str) -> Pace:
         """The rule by which a pass's kernels follow its first."""
         if mode in ONE_BY_ONE:
-            return Pace(self._hardware.stream_gap_ps, self._call(mode), self._hardware.start_ps)
-        return Pace(self._gap(mode), None, 0)
-
-    def _call(self, mode: str) -> int:
-        """The host's price of one call: an operation, a kernel, or a whole graph."""
-        host = self._host
-        return {"eager": host.dispatch_ps, "stream": host.enqueue_ps, "persistent": host.enqueue_ps}.get(
-            mode, host.graph_call_ps)
-
-    def _gap(self, mode: str) -> int:
-        """Between dependent kernels of one launch."""
-        hardware = self._hardware
-        gap = {"graph": hardware.node_gap_ps, "graph+pdl": hardware.pdl_gap_ps, "persistent": hardware.barrier_ps}[mode]
-        if gap is None:
-            raise NotCoveredError(f"launch {mode}: this GPU's file has no figure for it")
-        return gap
+            return Pace(self._hardware.stream_gap_ps, call_ps(mode, self._host), self._hardware.start_ps)
+        return Pace(gap_ps(mode, self._hardware), None, 0)
 
     def _captured(self, mode: str, computed: Computed, ready: int, follows: bool) -> Launched:
         """Kernels of one launch: a graph, or the parts of a persistent kernel."""
@@ -180,6 +166,20 @@ class Launcher:
                 bound[why] = bound.get(why, 0) + part
             now += kernel.duration_ps
         return Body(self._count, tuple(spans), now, tuple((b, t) for b, t in bound.items() if t))
+
+
+def call_ps(mode: str, host: HostWork) -> int:
+    """The host's price of one call: an operation, a kernel, or a whole graph."""
+    return {"eager": host.dispatch_ps, "stream": host.enqueue_ps, "persistent": host.enqueue_ps}.get(
+        mode, host.graph_call_ps)
+
+
+def gap_ps(mode: str, hardware: Launch) -> int:
+    """Between dependent kernels of one launch. Raises NotCoveredError where the GPU's file has no figure for it."""
+    gap = {"graph": hardware.node_gap_ps, "graph+pdl": hardware.pdl_gap_ps, "persistent": hardware.barrier_ps}[mode]
+    if gap is None:
+        raise NotCoveredError(f"launch {mode}: this GPU's file has no figure for it")
+    return gap
 
 
 def span_of(kernel: Timed, start_ps: int, track: str = "sm") -> Span:

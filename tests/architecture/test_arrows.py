@@ -14,11 +14,14 @@ SIM = ROOT / "sim"
 ROWS = [
     {"units", "program", "timeline", "registry", "files"},
     {"document", "plain", "provenance", "checking", "config", "dram", "hardware", "stack", "model", "plan", "trace",
-     "trace_files", "trace_statistics", "trace_jsonl", "trace_parquet", "huggingface", "json_text", "catalog"},
+     "trace_files", "trace_statistics", "trace_jsonl", "trace_parquet", "huggingface", "json_text", "catalog",
+     "shelf"},
     {"oracle", "batch", "schedules", "kernels", "schedule_names"},
     {"machine"},
     {"scenario", "changes"},
-    {"one_kernel", "metrics", "result", "show", "timeline_files"},
+    {"one_kernel", "metrics", "result", "show", "timeline_files",
+     "uncertainty", "energy", "sweep", "sweep_axes", "sweep_grid", "sweep_journal", "sweep_engines", "sweep_points",
+     "sweep_table", "whatif", "sensitivity", "solve", "curve", "predictor"},
     {"cli", "verbs", "parsing", "scenario_options", "__main__", "__init__"},
 ]
 ROW = {name: number for number, names in enumerate(ROWS) for name in names}
