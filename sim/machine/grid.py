@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from ..hardware import Gpu, Launch
 from ..stack import HostWork, Kernels
 from ..timeline import BOUNDS
-from .computed import throttled
 from .fluid import FluidDevice
 from .launch import ONE_BY_ONE, call_ps, gap_ps
+from .power import throttled
 from .roofline import ORDER, kernel_times
 from .tally import Tally
 from .work import Work, alone

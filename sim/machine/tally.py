@@ -100,7 +100,7 @@ class _Walk:
     spans: list[tuple[int, int]] = field(default_factory=list)
     """Units of every sequence, first and behind the last."""
     _places: dict[tuple[object, ...], int] = field(default_factory=dict)
-    _passes: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    _passes: dict[Computed, tuple[int, ...]] = field(default_factory=dict)
     _open: list[Pass] = field(default_factory=list)
     _started: dict[int, int] = field(default_factory=dict)
     _of: dict[int, int] = field(default_factory=dict)
@@ -164,9 +164,9 @@ class _Walk:
         return self._number(Kind(self.setting.launch, (kernels,), 0))
 
     def _kernels(self, computed: Computed) -> tuple[int, ...]:
-        known = self._passes.get(computed.number)
+        known = self._passes.get(computed)
         if known is None:
-            known = self._passes[computed.number] = tuple(self._work(timed.work) for timed in computed.kernels)
+            known = self._passes[computed] = tuple(self._work(timed.work) for timed in computed.kernels)
         return known
 
     def _work(self, work: Work) -> int:
