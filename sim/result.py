@@ -88,6 +88,8 @@ def document(result: Answer) -> dict[str, Any]:
         "inputs": {"gpu": resolved_inputs(mine.gpu), "stack": resolved_inputs(mine.stack),
                    "model": resolved_inputs(mine.model), "plan": resolved_inputs(mine.plan)},
         "schedules": {key: _figures(side, line, scenario.batch) for key, (side, line) in result.runs.items()},
+        "kernels": {key: {name: total.document() for name, total in sorted(line.kernels.items())}
+                    for key, (_, line) in result.runs.items()},
         "gain": gain(schedule, result.timeline(result.plain_key)),
         "gain_over": {key: speedup(schedule, line) for key, (_, line) in result.runs.items() if key != result.key},
         "intervals": intervals(result),

@@ -61,6 +61,8 @@ class Slot(NamedTuple):
     """The repetition that the row did, 1 .. G."""
     read: bool
     """Whether its head was read."""
+    parent: int | None = None
+    """Token whose prediction was its input; None for the first row of a sequence."""
 
 
 class Moment(NamedTuple):
@@ -70,6 +72,28 @@ class Moment(NamedTuple):
     position: int
     token: int
     time_ps: int
+
+
+@dataclass(slots=True)
+class KernelTotal:
+    """All launches of one kernel of the plan, over all layers and passes."""
+
+    family: str
+    launches: int = 0
+    flop: int = 0
+    bytes_requested: int = 0
+    """Attention's with contexts rounded up to its block, as for time; the counters have them exactly."""
+    bytes_hbm: int = 0
+    bound_ps: dict[str, int] = field(default_factory=lambda: dict.fromkeys(BOUNDS, 0))
+    """Its own time by what it waited for, the gaps between kernels apart."""
+
+    def document(self) -> dict[str, Any]:
+        """The totals as plain JSON data."""
+        return {
+            "family": self.family, "launches": self.launches, "flop": self.flop,
+            "bytes_requested": self.bytes_requested, "bytes_hbm": self.bytes_hbm,
+            "time_by_bound_us": {bound: time / 1_000_000 for bound, time in self.bound_ps.items() if time},
+        }
 
 
 @dataclass(slots=True)
@@ -133,8 +157,16 @@ class Timeline:
     occurrence_pattern: array[int] = field(default_factory=lambda: array("q"))
     occurrence_ps: array[int] = field(default_factory=lambda: array("q"))
     occurrence_rows: list[tuple[Slot, ...]] = field(default_factory=list)
+    occurrence_resident: array[int] = field(default_factory=lambda: array("q"))
+    """What the L2 held behind an occurrence, as an index of `resident`; empty where nobody could know."""
+    resident: list[dict[str, int]] = field(default_factory=list)
+    """Distinct contents of the L2: bytes by what they belong to (group, head, kv, ...)."""
+    kernels: dict[str, KernelTotal] = field(default_factory=dict)
+    """By name; kept whatever is recorded."""
     between: list[Span] = field(default_factory=list)
     """Spans outside passes (launches, host decisions), absolute; recorded with `kernels`."""
+    waits: list[Span] = field(default_factory=list)
+    """Time of decoding in which no pass ran: the bound it is given to as track and name; recorded with `kernels`."""
     notes: list[str] = field(default_factory=list)
     """What a reader of the figures should know: approximations that this run touched."""
 
@@ -174,5 +206,7 @@ class Timeline:
             ],
             "occurrences": [list(pair) for pair in zip(self.occurrence_pattern, self.occurrence_ps, strict=True)],
             "rows": [[list(slot) for slot in rows] for rows in self.occurrence_rows],
+            "resident": self.resident, "occurrence_resident": list(self.occurrence_resident),
             "between": [list(span) for span in self.between],
+            "waits": [[span.track, span.start_ps, span.duration_ps] for span in self.waits],
         }

@@ -16,7 +16,7 @@ from .units import InputError
 
 MOST_BYTES = 20_000_000
 _KEY = b"speedsim.timeline"
-_SLOT = ("token", "sequence", "position", "repetition", "read")
+_SLOT = ("token", "sequence", "position", "repetition", "read", "parent")
 
 
 def put_beside(document: dict[str, Any], target: Path, most: int = MOST_BYTES) -> dict[str, Any]:

@@ -88,7 +88,8 @@ class Account:
         line.occurrence_pattern.append(known)
         line.occurrence_ps.append(start_ps)
         line.occurrence_rows.append(tuple([
-            Slot(r.token, r.sequence, r.position, r.depth + item.repetitions, r.token in item.exits) for r in item.rows
+            Slot(r.token, r.sequence, r.position, r.depth + item.repetitions, r.token in item.exits, r.parent)
+            for r in item.rows
         ]))
 
     def commit(self, token: int, now_ps: int) -> None:

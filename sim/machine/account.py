@@ -14,7 +14,7 @@ they are what the kernels and gaps add up to. Ignored: that a covered kernel may
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from .work import Timed
 
@@ -46,8 +46,8 @@ class Held:
 class Account:
     """Divides the time of decoding among the bounds."""
 
-    def __init__(self, bound_ps: dict[str, int]) -> None:
-        self._bound_ps = bound_ps
+    def __init__(self, bound_ps: dict[str, int], waited: Callable[[str, int, int], None]) -> None:
+        self._bound_ps, self._waited = bound_ps, waited
         self._running: list[Held] = []
         self._since = 0
         """From when on time is not given to anything yet."""
@@ -87,7 +87,10 @@ class Account:
                 place += 1
             inside, at = 0, place
             while at < len(self._spans) and self._spans[at][0] < end:
-                inside += min(end, self._spans[at][1]) - max(begin, self._spans[at][0])
+                first, last = max(begin, self._spans[at][0]), min(end, self._spans[at][1])
+                inside += last - first
+                if isinstance(what, str):
+                    self._waited(what, first, last)
                 at += 1
             if isinstance(what, Held):
                 what.time_ps += inside

@@ -7,7 +7,6 @@ key, and multiplied out for each pass that really ran: rounding is for time, nev
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass
 
 from ..hardware import Energy
@@ -17,6 +16,7 @@ from ..model import Model
 from .l2 import Residency, State
 from .power import throttled
 from .prepared import Piece, Prepared, Read, prepared, role
+from .setting import TARGET
 from .work import Device, Timed, Work, alone
 
 MOST_KEPT = 4096
@@ -53,13 +53,14 @@ class Cache:
         self.residency = residency
         self.epoch = 0
         """Counts how often the numbers were given up."""
-        self._names: dict[Hashable, int] = {}
+        self._names: dict[tuple[str | int, ...], int] = {}
+        self._resident: dict[int, dict[str, int]] = {}
         self._numbers: dict[State, int] = {}
         self._states: list[State] = []
         self.state = self.number(residency.state())
         """The state it is in now."""
 
-    def name(self, tensor: Hashable) -> int:
+    def name(self, tensor: tuple[str | int, ...]) -> int:
         """A small name for a tensor."""
         return self._names.setdefault(tensor, len(self._names))
 
@@ -74,9 +75,22 @@ class Cache:
         """Put the recency list into the state it is in now; computing something else may have moved it."""
         self.residency.restore(self._states[self.state])
 
+    def resident(self) -> dict[str, int]:
+        """Bytes that a read would find in the state it is in, by what they belong to: group, head, kv, ..."""
+        known = self._resident.get(self.state)
+        if known is None:
+            known = self._resident[self.state] = {}
+            self.restore()
+            names = list(self._names)
+            for number, size in self.residency.resident().items():
+                assert isinstance(number, int)
+                owner = _belongs(names[number])
+                known[owner] = known.get(owner, 0) + size
+        return known
+
     def forget(self) -> None:
         """Give up all numbers of states, so that memory stays bounded."""
-        self._numbers, self._states = {}, []
+        self._numbers, self._states, self._resident = {}, [], {}
         self.epoch += 1
 
 
@@ -97,6 +111,10 @@ class Computer:
     def model(self) -> Model:
         """The model whose passes it computes."""
         return self._lowering.model
+
+    def resident(self) -> dict[str, int]:
+        """What the cache holds now, in bytes by what they belong to."""
+        return self._cache.resident()
 
     def run(self, shape: PassShape) -> Computed:
         """Run the pass now: its cost on the cache as the passes before left it."""
@@ -212,3 +230,10 @@ class Computer:
         if known is None:
             known = self._times[work[1:]] = throttled(alone(self._device, work), self._energy)
         return known if known.work.name == work.name else known._replace(work=work)
+
+
+def _belongs(name: tuple[str | int, ...]) -> str:
+    """What a tensor is a part of, for pictures: kv, head, group, ...; another model's with its name in front."""
+    kept = [str(part) for part in name]
+    part = next((part for part in ("kv", "head") if part in kept), kept[-2].rstrip("0123456789"))
+    return f"{kept[0]} {part}" if len(kept) == 3 and kept[0] not in ("", TARGET) else part

@@ -24,7 +24,7 @@ class Journal:
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
-        self.account = Account(recorder.timeline().bound_ps)
+        self.account = Account(recorder.timeline().bound_ps, recorder.waited)
         self._entries: deque[tuple[Sequence[Job], Callable[[], None]]] = deque()
         self._bodies: dict[tuple[tuple[Span, ...], int], Body] = {}
         self._settled = 0
@@ -70,14 +70,16 @@ class Journal:
             return  # dropped
         spans = tuple(job.spans)
         key = (spans, job.end - job.start)
-        body = self._bodies.setdefault(key, Body(len(self._bodies), *key, ()))
-        self._recorder.ran(shown, job.computed, Launched(body, job.start - job.host, 0, ()), job.host)
+        body = self._bodies.setdefault(key, Body(len(self._bodies), *key, (), ()))._replace(kernels=tuple(job.ran))
+        launched = Launched(body, job.start - job.host, 0, ())
+        self._recorder.ran(shown, job.computed, launched, job.host, lambda: job.resident)
         job.spans.clear()
+        job.ran.clear()
 
     def _copied(self, job: Job) -> None:
         assert job.start is not None
         assert job.computed is not None
-        self._recorder.copied(job.computed)
+        self._recorder.copied(job.computed, job.ran)
         for span in job.spans:
             self._recorder.beside(span._replace(start_ps=job.start + span.start_ps))
 

@@ -104,6 +104,19 @@ class Residency:
         """Whether something of this size that is used at once stays in the cache."""
         return 0 < size <= self.cache.capacity_bytes
 
+    def resident(self) -> dict[Hashable, int]:
+        """Bytes of every tensor that a read would find just now: its size times h of all that was touched since."""
+        found = {name: int(size * min(1.0, self._aside() / sum(self._kept.values())))
+                 for name, size in self._kept.items()}
+        room, distance = self._room(), 0
+        for name, size in zip(reversed(self._names), reversed(self._sizes), strict=True):
+            distance += size
+            step = -(-distance * self.grain // room) if room else len(self._table)
+            held = self._table[step] if step < len(self._table) else self.cache.hit_curve[-1][1]
+            if held:
+                found[name] = int(size * held)
+        return found
+
     def state(self) -> State:
         """What the list holds, without what is too old ever to hit."""
         reach = int(self._last * self.cache.capacity_bytes) + 1

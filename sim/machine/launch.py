@@ -59,6 +59,8 @@ class Body(NamedTuple):
     duration_ps: int
     bound_ps: tuple[tuple[str, int], ...]
     """The duration by what the device waited for."""
+    kernels: tuple[Timed, ...] = ()
+    """As they ran."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -153,6 +155,7 @@ class Launcher:
         self._count += 1
         bound: dict[str, int] = {"launch": 0, "host": 0}
         spans: list[Span] = []
+        ran: list[Timed] = []
         now = 0
         for index, whole in enumerate(computed.kernels):
             kernel = whole.without_prologue() if persistent else whole
@@ -160,12 +163,13 @@ class Launcher:
                 for why, until in pace.follow(now, host, index):
                     bound[why] += until - now
                     now = until
+            ran.append(kernel)
             if self.keeps_spans:
                 spans.append(span_of(kernel, now))
             for why, part in kernel.parts:
                 bound[why] = bound.get(why, 0) + part
             now += kernel.duration_ps
-        return Body(self._count, tuple(spans), now, tuple((b, t) for b, t in bound.items() if t))
+        return Body(self._count, tuple(spans), now, tuple((b, t) for b, t in bound.items() if t), tuple(ran))
 
 
 def call_ps(mode: str, host: HostWork) -> int:

@@ -82,7 +82,7 @@ class SimMachine:
         end = max([self._ends.pop(number) for number in command.passes])
         if control.where == "host":
             self._now = max(self._now, end) + turnaround
-            self._recorder.spend("host", self._now - self._free)
+            self._recorder.spend("host", self._free, self._now)
             self._free = self._now
         elif control.where == "lagged":
             self._open.append(end)
@@ -114,14 +114,13 @@ class SimMachine:
         shapes = [self._shape(item) for item in unit]
         mode = self._shaper.mode(shapes)
         host = self._now
-        idle = host - self._free
-        if idle > 0:
-            self._recorder.spend("host", idle)
+        if host > self._free:
+            self._recorder.spend("host", self._free, host)
             self._free = host
         for index, (item, shape) in enumerate(zip(unit, shapes, strict=True)):
             computed = self._computer.run(shape)
             launched = self._launcher.launch(mode, computed, self._free - host, index > 0)
-            self._recorder.ran(self._shaper.shown(item, shape), computed, launched, host)
+            self._recorder.ran(self._shaper.shown(item, shape), computed, launched, host, self._computer.resident)
             self._free = host + launched.end_ps
             self._ends[item.id] = self._free
             host += launched.host_ps

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from array import array
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import mul
 from typing import NamedTuple
 
@@ -12,6 +15,8 @@ from ..program import Pass
 from ..timeline import Decode, Pattern, Slot, Span, Timeline
 from .computed import MISS_UNIT, Computed
 from .launch import Launched
+from .totals import enter
+from .work import Timed
 
 MOST_PASSES = 10_000
 """Passes that are kept one by one unless kernels are asked for."""
@@ -53,6 +58,7 @@ class Recorder:
         self._start: dict[int, int] = {}
         self._last: dict[int, tuple[int, int, int]] = {}
         """(first commit, last commit, commits) of every live sequence."""
+        self._contents: dict[tuple[tuple[str, int], ...], int] = {}
         self._computed: dict[Computed, _Tally] = {}
         self._launched: dict[Launched, int] = {}
         """What ran and is not in the counters yet: multiplied out together, it costs little a pass."""
@@ -79,17 +85,28 @@ class Recorder:
         """Whether the spans of kernels are wanted."""
         return self._asked == "kernels"
 
-    def spend(self, bound: str, time_ps: int) -> None:
+    def spend(self, bound: str, start_ps: int, end_ps: int) -> None:
         """Time in which the device did nothing, and why."""
         if self._start:
-            self._timeline.bound_ps[bound] += time_ps
+            self._timeline.bound_ps[bound] += end_ps - start_ps
+            self.waited(bound, start_ps, end_ps)
+
+    def waited(self, bound: str, start_ps: int, end_ps: int) -> None:
+        """Keep time of decoding in which the device did nothing, as a picture shows it."""
+        waits = self._timeline.waits
+        if not self.keeps_kernels or end_ps <= start_ps:
+            return
+        if waits and waits[-1].track == bound and waits[-1].start_ps + waits[-1].duration_ps == start_ps:
+            start_ps = waits.pop().start_ps
+        waits.append(Span(bound, bound, start_ps, end_ps - start_ps, bound))
 
     def unit(self) -> None:
         """A launch unit was given to the device."""
         self._timeline.counters.launch_units += 1
 
-    def ran(self, shown: Shown, computed: Computed, launched: Launched, host_ps: int) -> None:
-        """A pass ran; `launched` is relative to `host_ps`."""
+    def ran(self, shown: Shown, computed: Computed, launched: Launched, host_ps: int,
+            resident: Callable[[], Mapping[str, int]] = dict) -> None:
+        """A pass ran; `launched` is relative to `host_ps`; `resident` says what the L2 is left with."""
         item, shape, idle, padded = shown
         count, sweeps, rows = self._timeline.counters, item.repetitions, item.rows
         live = len(rows)
@@ -108,10 +125,16 @@ class Recorder:
                 self._start.setdefault(row.sequence, host_ps)
         if self._timeline.record != "summary":
             self._occurrence(item, shape, launched, host_ps)
+            self._left(resident())
+        end = host_ps + launched.start_ps
+        for bound, time_ps in launched.lead_ps if self.keeps_kernels else ():  # from the start backwards
+            self.waited(bound, end - time_ps, end)
+            end -= time_ps
 
-    def copied(self, computed: Computed) -> None:
-        """Keys and values were copied."""
+    def copied(self, computed: Computed, kernels: Iterable[Timed]) -> None:
+        """Keys and values were copied, by these kernels as they ran."""
         self._tally(computed)
+        enter(self._timeline.kernels, kernels, 1)
 
     def _tally(self, computed: Computed) -> _Tally:
         """Count one more run of it."""
@@ -129,6 +152,7 @@ class Recorder:
         for launched, times in self._launched.items():
             for bound, time_ps in launched.lead_ps + launched.body.bound_ps:
                 bound_ps[bound] += times * time_ps
+            enter(self._timeline.kernels, launched.body.kernels, times)
         for computed, tally in self._computed.items():
             times, contexts = tally.times, tally.contexts
             count.kernels += times * len(computed.kernels)
@@ -151,7 +175,8 @@ class Recorder:
             line.record = "summary"
             line.patterns.clear()
             line.occurrence_rows.clear()
-            del line.occurrence_ps[:], line.occurrence_pattern[:]
+            line.resident.clear()
+            del line.occurrence_ps[:], line.occurrence_pattern[:], line.occurrence_resident[:]
             return
         body = launched.body
         key = (body.number, shape.width, shape.heads)
@@ -164,8 +189,19 @@ class Recorder:
         line.occurrence_ps.append(host_ps + launched.start_ps)
         exits, sweeps = item.exits, item.repetitions
         line.occurrence_rows.append(tuple([
-            Slot(r.token, r.sequence, r.position, r.depth + sweeps, r.token in exits) for r in item.rows
+            Slot(r.token, r.sequence, r.position, r.depth + sweeps, r.token in exits, r.parent) for r in item.rows
         ]))
+
+    def _left(self, resident: Mapping[str, int]) -> None:
+        line = self._timeline
+        if line.record == "summary":
+            return
+        content = tuple(resident.items())
+        known = self._contents.get(content)
+        if known is None:
+            known = self._contents[content] = len(line.resident)
+            line.resident.append(dict(resident))
+        line.occurrence_resident.append(known)
 
     def beside(self, span: Span) -> None:
         """Something happened outside passes."""
@@ -179,7 +215,9 @@ class Recorder:
         order = sorted(range(len(line.occurrence_ps)), key=line.occurrence_ps.__getitem__)
         line.occurrence_pattern = array("q", [line.occurrence_pattern[i] for i in order])
         line.occurrence_rows = [line.occurrence_rows[i] for i in order]
+        line.occurrence_resident = array("q", [line.occurrence_resident[i] for i in order])
         line.occurrence_ps = array("q", sorted(line.occurrence_ps))
+        line.waits[:] = _between_passes(line)
 
     def commit(self, token: int, time_ps: int) -> None:
         """A token became text."""
@@ -203,3 +241,15 @@ class Recorder:
         """A sequence ended: its span of decoding is known."""
         first, end, tokens = self._last.pop(sequence)
         self._timeline.decodes.append(Decode(sequence, self._start.pop(sequence), end, tokens, first))
+
+
+def _between_passes(line: Timeline) -> Iterator[Span]:
+    """The waits of a run that lie outside its passes: within one, kernels follow each other at visible gaps."""
+    ends = itertools.accumulate(
+        (start + line.patterns[pattern].duration_ps
+         for start, pattern in zip(line.occurrence_ps, line.occurrence_pattern, strict=True)), max, initial=0)
+    reached = list(ends)
+    for span in line.waits:
+        before = bisect_right(line.occurrence_ps, span.start_ps)
+        if reached[before] <= span.start_ps:
+            yield span

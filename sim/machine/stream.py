@@ -23,6 +23,7 @@ from .account import Waits
 from .computed import Computed
 from .lane import Lane
 from .launch import ONE_BY_ONE, Launcher, span_of
+from .work import Timed
 
 
 @dataclass(slots=True, eq=False)
@@ -44,8 +45,8 @@ class Job:
     number: int
     """The pass's id; -1 for a copy, which is no pass."""
     kernels: int
-    compute: Callable[[], Computed]
-    """Its kernels on the cache as it is now; called once, when it starts."""
+    compute: Callable[[], tuple[Computed, dict[str, int]]]
+    """Its kernels on the cache as it is now, and what the cache holds then; called once, when it starts."""
     needs: tuple[simpy.Event, ...]
     """What must have happened before; their values are their times."""
     over: simpy.Event
@@ -60,6 +61,10 @@ class Job:
     computed: Computed | None = None
     spans: list[Span] = field(default_factory=list)
     """Its kernels, relative to its start."""
+    ran: list[Timed] = field(default_factory=list)
+    """The same as they ran."""
+    resident: dict[str, int] = field(default_factory=dict)
+    """What the cache holds behind it."""
 
     @property
     def dropped(self) -> bool:
@@ -142,13 +147,14 @@ class Stream:
         unit = job.unit
         assert unit is not None
         job.start, unit.begun = self._now, True
-        job.computed = job.compute()
+        job.computed, job.resident = job.compute()
         pace = self._launcher.pace(unit.mode)
         for index, kernel in enumerate(job.computed.kernels):
             if index:
                 waits = pace.follow(self._now, job.host, index)
                 yield _Start(self._env, waits[-1][1] - self._now, job.rank)
             timed = yield from self._lane.run(kernel, waits)
+            job.ran.append(timed)
             if self._launcher.keeps_spans:
                 job.spans.append(span_of(timed, self._now - timed.duration_ps - job.start, self._track))
         job.end = self._free = self._now

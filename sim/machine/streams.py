@@ -149,7 +149,7 @@ class StreamsMachine:
         needs = [self._job(number).over for number in item.after]
         needs += self._links.needs((row.token for row in item.rows), item.device)
         shape, on = self._shaper.shape(item), (item.device, item.stream)
-        job = self._put(item.id, on, shape, computer.count(shape), partial(computer.run, shape), needs)
+        job = self._put(item.id, on, shape, computer.count(shape), partial(_computed, computer, shape), needs)
         self._jobs[item.id], self._on[item.id] = job, on
         self._journal.ran(job, self._shaper.shown(item, shape))
         size = computer.model.activation_bytes(computer.model.d_model)
@@ -159,7 +159,7 @@ class StreamsMachine:
                 self._home[row.sequence] = on
 
     def _put(self, number: int, on: tuple[int, int], shape: PassShape | None, kernels: int,
-             compute: Callable[[], Computed], needs: Iterable[simpy.Event]) -> Job:
+             compute: Callable[[], tuple[Computed, dict[str, int]]], needs: Iterable[simpy.Event]) -> Job:
         """Add a job to the unit of its stream."""
         job = Job(number, kernels, compute, tuple(dict.fromkeys(needs)), self._env.event())
         assert job.over.callbacks is not None
@@ -196,7 +196,7 @@ class StreamsMachine:
             raise InputError(f"Compact: sequence {command.sequence} has had no pass")
         if command.tokens:
             copy = self._parts[on[0]].computers[TARGET].copy(len(command.tokens))
-            self._journal.copied(self._put(-1, on, None, len(copy.kernels), lambda: copy, ()))
+            self._journal.copied(self._put(-1, on, None, len(copy.kernels), lambda: (copy, {}), ()))
 
     # Commands that take time
 
@@ -287,3 +287,8 @@ class StreamsMachine:
         self._jobs = {number: job for number, job in self._jobs.items() if not job.over.triggered}
         self._on = {number: self._on[number] for number in self._jobs}
         self._links.forget()
+
+
+def _computed(computer: Computer, shape: PassShape) -> tuple[Computed, dict[str, int]]:
+    """The pass run now, and what the cache holds behind it."""
+    return computer.run(shape), computer.resident()

@@ -19,7 +19,7 @@ ROWS = [
     {"oracle", "batch", "schedules", "kernels", "schedule_names"},
     {"machine"},
     {"scenario", "changes"},
-    {"one_kernel", "metrics", "result", "show", "timeline_files",
+    {"one_kernel", "metrics", "result", "show", "timeline_files", "report",
      "uncertainty", "energy", "sweep", "sweep_axes", "sweep_grid", "sweep_journal", "sweep_engines", "sweep_points",
      "sweep_table", "whatif", "sensitivity", "solve", "curve", "predictor"},
     {"cli", "verbs", "parsing", "scenario_options", "__main__", "__init__"},
@@ -76,6 +76,7 @@ FORBIDDEN = {
     "kernels": {"simpy", "speedsim.machine", "speedsim.program"},
     "machine": {"speedsim.schedules", "speedsim.trace", "speedsim.oracle", "speedsim.batch"},
     "metrics": {"speedsim.machine", "speedsim.validate", "speedsim.hardware"},
+    "report": {"speedsim.machine", "speedsim.validate", "simpy"},
     "program": {"numpy", "simpy", "speedsim.hardware"},
 }
 """The four ignorances: a schedule does not know time, a kernel model what else runs, a machine why, a reader who."""
@@ -87,6 +88,7 @@ def test_a_file_knows_no_more_than_it_may(path):
     assert not found & FORBIDDEN.get(part_of(path), set())
     assert not found & {"torch", "validate", "workloads", "speedsim.validate", "speedsim.workloads"}
     assert "simpy" not in found or part_of(path) == "machine"
+    assert not found & {"jinja2", "plotly"} or part_of(path) == "report"
 
 
 def test_the_program_needs_the_standard_library_alone():

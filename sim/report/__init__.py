@@ -1,0 +1,1 @@
+"""Readers of finished answers: pages, timelines, explanations. They read documents and know no machine."""
