@@ -55,6 +55,8 @@ class Loaded(Generic[T]):
     """Names of the files it extends, nearest first."""
     path: Path
     tree: Branch = field(repr=False, compare=False)
+    fit: dict[str, Any] | None = None
+    """What a fitted child says of its fits (`fit:` at its top): the tables, their hashes, the rows they saw."""
 
 
 def load(cls: type[T], path: str | Path, *, find: Callable[[str], Path] | None = None,
@@ -66,14 +68,14 @@ def load(cls: type[T], path: str | Path, *, find: Callable[[str], Path] | None =
     it states another; it is never a parent's. Raises ConfigError with every problem found.
     """
     reading = Reading()
-    layers, parents = _family(cls, Path(path), str(path), find, reading)
+    layers, parents, fit = _family(cls, Path(path), str(path), find, reading)
     if "name" in members(cls) and "name" not in layers[0].items:
         layers[0].items["name"] = Leaf(layers[0].place, Path(path).stem)
     tree = layers[-1]
     for layer in reversed(layers[:-1]):
         tree = _over(tree, layer)
     value, tree = _settled(cls, tree, settings, prefix, reading)
-    return Loaded(value, dict(_claims(tree, "")), _digest(value), parents, Path(path), tree)
+    return Loaded(value, dict(_claims(tree, "")), _digest(value), parents, Path(path), tree, fit)
 
 
 def apply(loaded: Loaded[T], settings: Settings, prefix: str = "") -> Loaded[T]:
@@ -108,8 +110,9 @@ def _digest(value: Any) -> str:
 
 
 def _family(cls: type, path: Path, shown: str, find: Callable[[str], Path] | None,
-            reading: Reading) -> tuple[list[Branch], tuple[str, ...]]:
-    """The entries of a file and of the files it extends, child first, and the parents' names."""
+            reading: Reading) -> tuple[list[Branch], tuple[str, ...], dict[str, Any] | None]:
+    """The entries of a file and of the files it extends, child first, the parents' names, and what the child fits."""
+    fit: dict[str, Any] | None = None
     layers: list[Branch] = []
     names: list[str] = []
     seen: list[Path] = []
@@ -125,10 +128,12 @@ def _family(cls: type, path: Path, shown: str, find: Callable[[str], Path] | Non
         names.append(name.value if isinstance(name, Leaf) and isinstance(name.value, str) else path.stem)
         layers.append(layer)
         assert root.entries is not None
+        if len(layers) == 1 and (told := root.entries.get("fit")) is not None:
+            fit = told.plain() if told.entries is not None else reading.wrong(told.place, "fit", "a block is expected")
         extends = root.entries.get("extends")
         parent = _parent(extends, path, find, seen, reading) if extends is not None else None
         if parent is None:
-            return layers, tuple(names[1:])
+            return layers, tuple(names[1:]), fit
         path, shown = parent, str(parent)
 
 

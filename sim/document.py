@@ -78,6 +78,12 @@ class Node:
             return "a block of keys"
         return "a list" if self.items is not None else shortened(self.text)
 
+    def plain(self) -> Any:
+        """What it holds, as dicts, lists and scalars."""
+        if self.entries is not None:
+            return {key: node.plain() for key, node in self.entries.items()}
+        return self.value if self.items is None else [node.plain() for node in self.items]
+
 
 def one_line(text: str) -> str:
     """The text with everything that does not print on one line escaped."""

@@ -54,6 +54,8 @@ class L2:
     """Read bandwidth on the plateau of footprints that fit."""
     hit_curve: tuple[tuple[float, float], ...]
     """(unique bytes since the last use / capacity, fraction that hits), piecewise linear, falling from 1 to 0."""
+    usable_fraction: float = 1.0
+    """Part of the capacity that the hit curve counts as the whole: 1 for the accesses with which it was measured."""
     keep_fraction: float | None = None
     """Most of the capacity that can be set aside for tensors to keep; None: the chip cannot."""
     near_latency_ps: int | None = None
@@ -63,6 +65,8 @@ class L2:
     def __post_init__(self) -> None:
         if self.keep_fraction is not None and not 0 <= self.keep_fraction <= 1:
             raise ValueError(f"keep_fraction={self.keep_fraction} is not between 0 and 1")
+        if not 0 < self.usable_fraction <= 2:
+            raise ValueError(f"usable_fraction={self.usable_fraction} is not above 0 and at most 2")
         if self.sides not in (1, 2):
             raise ValueError(f"sides={self.sides} is neither 1 nor 2")
         at = [x for x, _ in self.hit_curve]

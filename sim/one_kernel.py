@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from .hardware import DTYPE_BITS, Gpu
 from .kernels.demand import Kernel
-from .kernels.gemm import Rule, tiling
+from .kernels.gemm import rule_of, tiling
 from .kernels.lower import Lowering, PassShape, RowShape
 from .machine.fluid import FluidDevice
 from .machine.l2 import Residency
@@ -29,7 +29,7 @@ from .machine.roofline import RooflineDevice
 from .machine.work import Timed, Work, alone
 from .model import Dtypes, Model
 from .plan import Plan
-from .stack import Stack, of_generation
+from .stack import Stack
 from .units import NotCoveredError
 
 COLD, WARM, ROTATED = 0, 1, 6
@@ -187,10 +187,8 @@ class Bench:
 
     def _cut(self, what: Linear | Attention, ctas: int) -> tuple[int | None, int]:
         """(output columns of a CTA, parts of k or of each context)."""
-        gpu, gemm = self.gpu, self.stack.kernels.gemm
+        gpu = self.gpu
         if isinstance(what, Attention):
             return None, ctas // (what.batch * what.kv_heads)
-        rule = Rule(gemm.tiles, gemm.tile_rows, gemm.k_step, gemm.wide_penalty,
-                    of_generation(gemm.split_cost, gpu.generation), of_generation(gemm.split_least, gpu.generation))
-        cut = tiling(what.rows, what.n, what.k, gpu.sm.count, rule)
+        cut = tiling(what.rows, what.n, what.k, gpu.sm.count, rule_of(self.stack.kernels.gemm, gpu.generation))
         return cut.tile, cut.splits

@@ -25,7 +25,7 @@ DEFAULT = "default"
 
 ASIDE = ("kind", "source", "note")
 """Keys of any block that are not fields."""
-TOP = ("sources", "extends", "default_of")
+TOP = ("sources", "extends", "default_of", "fit")
 """Further keys of a file's top level that are not fields."""
 
 _INT_MAX = 2**63 - 1

@@ -154,7 +154,7 @@ def knee(result: Answer) -> dict[str, Any] | None:
     for name, end in zip(("early", "late"), KNEE, strict=True):
         l2 = mine.gpu.value.l2
         curve = tuple((min(x * end / plateau, MOST_REUSE), h) for x, h in l2.hit_curve) if plateau else l2.hit_curve
-        gpu = replace(mine.gpu, value=replace(mine.gpu.value, l2=replace(l2, hit_curve=curve)))
+        gpu = replace(mine.gpu, value=replace(mine.gpu.value, l2=replace(l2, hit_curve=curve, usable_fraction=1.0)))
         moved = replace(mine, gpu=gpu, scenario=replace(mine.scenario, record="summary"))
         lines = play(moved), play(plainly(moved))
         ends[name] = {"plateau": end, "speedup": speedup(*lines), "time_per_token_us": _per_token_us(lines[0])}

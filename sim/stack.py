@@ -7,6 +7,7 @@ hw_configs/stacks/*.yaml are the field names without their unit.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
@@ -60,7 +61,7 @@ def of_generation(numbers: dict[str, T], generation: str) -> T:
     return numbers[generation] if generation in numbers else numbers["default"]
 
 
-def _check_numbers(kernels: object, counts: tuple[str, ...], by_generation: tuple[str, ...]) -> None:
+def _check_numbers(kernels: object, counts: tuple[str, ...], by_generation: Iterable[str]) -> None:
     """Refuse counts below 1, and numbers by generation that are none for the other generations."""
     for name in counts:
         if getattr(kernels, name) < 1:
@@ -68,6 +69,14 @@ def _check_numbers(kernels: object, counts: tuple[str, ...], by_generation: tupl
     for name in by_generation:
         if "default" not in getattr(kernels, name):
             raise ValueError(f"{name} has no default for the GPUs that it does not name")
+
+
+def _check_shares(kernels: object, shares: tuple[str, ...]) -> None:
+    """Refuse shares of a rate that are none."""
+    for name in shares:
+        for generation, share in getattr(kernels, name).items():
+            if not 0 < share <= 1:
+                raise ValueError(f"{name}={share:g} of {generation} is not above 0 and at most 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,14 +97,33 @@ class GemmKernels:
     """What splitting k counts in the library's choice, in elements of k."""
     split_least: dict[str, int]
     """Fewest elements of k in a split; 0: k is never split."""
+    split_waves: dict[str, int]
+    """Most waves that the CTAs of a split may fill; 0: any number."""
+    few_rows: dict[str, int]
+    """Fewer rows than this have kernels of their own, which split k less; 0: all rows have the same."""
+    few_rows_whole_k: dict[str, int]
+    """The most k that these leave whole."""
     step_cycles: dict[str, float]
     """SM cycles of one step of a CTA's loop, whatever its rows and columns."""
     fixed_ps: dict[str, int]
     """Prologue and epilogue of a kernel, beyond the gap between two small kernels."""
+    join_fixed_ps: dict[str, int]
+    """The same of the kernel that adds the parts of a split."""
+    vector_step_cycles: dict[str, float]
+    """A step's cycles in the kernel for one row (GEMV), which never splits k; 0: one row has no kernel of its own."""
+    vector_fixed_ps: dict[str, int]
+    """Prologue and epilogue of that kernel."""
+    hbm_share: dict[str, float]
+    """Share of a pure read's rate (hbm.read_fraction) that these kernels reach."""
+    l2_share: dict[str, float]
+    """Share of l2.bandwidth at which what the cache holds comes; what it misses is bound by the memory."""
+    input_share: dict[str, float]
+    """Share of what the CTAs behind the first read of the input that reaches the L2."""
 
     def __post_init__(self) -> None:
-        _check_numbers(self, ("tile_rows", "k_step", "stages"),
-                       ("split_cost", "split_least", "step_cycles", "fixed_ps"))
+        numbers = [name for name in self.__slots__ if isinstance(getattr(self, name), dict)]
+        _check_numbers(self, ("tile_rows", "k_step", "stages"), numbers)
+        _check_shares(self, ("hbm_share", "l2_share"))
         if not self.tiles or min(self.tiles) < 1:
             raise ValueError(f"tiles={list(self.tiles)} must be numbers of columns, 1 or more")
 

@@ -18,6 +18,7 @@ HERE = Path(__file__).parent
 
 OWN = {
     "silicon": ("silicon", "judge kernel models on published tables of kernel times"),
+    "fit": ("silicon_fit", "read numbers of kernel models off a share of a published table"),
     "import": ("imports.door", "a profile (Kineto, Nsight Systems) as a timeline"),
 }
 """Verbs with a parser of their own: module and words."""

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from speedsim.catalog import load_gpu, load_stack
 from speedsim.files import to_json, write_text
 from speedsim.one_kernel import ROTATED, WARM, Attention, Bench, Linear
 from speedsim.scenario import TIERS
 from speedsim.units import InputError, NotCoveredError
 
+from .silicon_children import Pair, fitted, parents, zero_shot
 from .silicon_score import Floats, Scores, affine, growth, others, regions, sample, scores, sealed, share, worst
 from .silicon_tables import OPS, Rows, Table, covered, folder, release, rows, tables
 
@@ -35,15 +35,17 @@ class Asked(NamedTuple):
 
     gpu: str
     op: str
-    tier: str
-    dtype: str
-    low: int
-    high: int
-    sample: int | None
-    sealed: bool
-    framework: str
-    stack: str | None
-    data: str | None
+    tier: str = "fluid"
+    dtype: str = "bf16"
+    low: int = 1
+    high: int = 64
+    sample: int | None = None
+    sealed: bool = False
+    framework: str = "vllm"
+    stack: str | None = None
+    data: str | None = None
+    unfitted: bool = False
+    zero_shot: str | None = None
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -76,12 +78,12 @@ def run(options: argparse.Namespace) -> int:
     low, high = _range(options.rows, options.op)
     if options.sample is not None and options.sample < 1:
         raise InputError(f"--sample {options.sample}: one row or more")
-    if options.zero_shot is not None:
-        raise NotCoveredError(f"--zero-shot {options.zero_shot}: nothing is fitted on its tables yet")
+    if options.zero_shot is not None and options.unfitted:
+        raise InputError("--zero-shot and --unfitted exclude each other")
     if options.sealed and options.op != "linear":
         raise InputError("--sealed: only linear layers have sealed cells (n, k)")
     asked = Asked(options.gpu, options.op, options.tier, options.dtype, low, high, options.sample, options.sealed,
-                  options.framework, options.stack, options.data)
+                  options.framework, options.stack, options.data, options.unfitted, options.zero_shot)
     document = judge(asked)
     if asked.sealed:
         _log(asked)
@@ -114,22 +116,24 @@ def judge(asked: Asked) -> dict[str, Any]:
     found = {table.gpu: judged(table, data, asked) for table in covered(data, asked.op, asked.gpu, asked.framework)}
     return {
         "schema": SCHEMA, "op": asked.op, "tier": asked.tier, "dtype": asked.dtype,
-        "rows": f"{asked.low}:{asked.high}", "cells": "sealed" if asked.sealed else "open", "sample": asked.sample,
+        "with": _with(asked), "rows": f"{asked.low}:{asked.high}",
+        "cells": "sealed" if asked.sealed else "open", "sample": asked.sample,
         "tables": {"package": "aiconfigurator-core", "version": release(asked.data)}, "gpus": found,
     }
 
 
 def judged(table: Table, data: Path, asked: Asked) -> dict[str, Any]:
     """One table's rows: those asked for, outside the share that may be fitted on."""
-    chosen, share_of_it = _chosen(table, asked)
-    gpu, stack = load_gpu(table.gpu).value, load_stack(asked.stack or table.stack).value
-    predicted = predictions(Bench(gpu, stack, asked.tier), chosen, asked.op)
-    roofline = predictions(Bench(gpu, stack, "roofline"), chosen, asked.op, bare=True)
+    chosen, share_of_it = chosen_rows(table, asked)
+    pair = descriptions(table, asked)
+    predicted = predictions(Bench(pair.gpu.value, pair.stack.value, asked.tier), chosen, asked.op)
+    bare = parents(table, asked.stack or table.stack)
+    roofline = predictions(Bench(bare.gpu.value, bare.stack.value, "roofline"), chosen, asked.op, bare=True)
     mb, measured = megabytes(chosen, asked.op), chosen.measured_us
     line = affine(megabytes(share_of_it, asked.op), share_of_it.measured_us) if len(share_of_it.shapes) else None
     linear = asked.op == "linear"
     return _dict(scores(predicted, measured)) | {
-        "table": f"{table.framework}/{table.version}", "stack": stack.name, "children": {},
+        "table": f"{table.framework}/{table.version}", "stack": pair.stack.value.name, "children": pair.children,
         "regions": regions(mb, chosen.shapes[:, 0], predicted, measured, "rows" if linear else "sequences"),
         "growth": {str(m): growth(chosen.shapes, predicted, measured, m) for m in (8, 64)} if linear else {},
         "nulls": {
@@ -140,7 +144,22 @@ def judged(table: Table, data: Path, asked: Asked) -> dict[str, Any]:
     }
 
 
-def _chosen(table: Table, asked: Asked) -> tuple[Rows, Rows]:
+def descriptions(table: Table, asked: Asked) -> Pair:
+    """The GPU and the stack that a table is predicted with."""
+    stack = asked.stack or table.stack
+    if asked.unfitted:
+        return parents(table, stack)
+    return fitted(table, stack) if asked.zero_shot is None else zero_shot(table, stack, asked.zero_shot)
+
+
+def _with(asked: Asked) -> str:
+    """What the descriptions hold beside what is known without tables."""
+    if asked.unfitted:
+        return "unfitted"
+    return "fitted" if asked.zero_shot is None else f"zero-shot from {asked.zero_shot}"
+
+
+def chosen_rows(table: Table, asked: Asked) -> tuple[Rows, Rows]:
     """(the rows that are scored, the share that may be fitted on)."""
     whole = rows(table, asked.dtype, asked.low, asked.high)
     hidden = sealed(whole.shapes) if asked.op == "linear" else np.zeros(len(whole.shapes), dtype=bool)
@@ -208,7 +227,7 @@ def text(document: dict[str, Any]) -> str:
     what = "linear layers" if document["op"] == "linear" else "decode attention"
     lines = [f"{what}, {document['dtype']}, {document['rows']} "
              f"{'rows' if document['op'] == 'linear' else 'sequences'}, {document['cells']} cells, tier "
-             f"{document['tier']}, unfitted: predicted / measured - 1 in percent", "",
+             f"{document['tier']}, {document['with']}: predicted / measured - 1 in percent", "",
              f"{'gpu':<20}{'table':<18}{'rows':>6}{'MAPE':>8}{'bias':>8}{'p95':>8}{'geom.':>8}"
              f"{'roofline':>10}{'a + W/b':>9}{'noise':>7}  worst region"]
     for gpu, one in document["gpus"].items():

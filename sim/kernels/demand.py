@@ -41,11 +41,13 @@ class Demand(NamedTuple):
     reads: tuple[Access, ...]
     writes: tuple[Access, ...]
     grid: Grid
+    again_bytes: int = 0
+    """Of the reads, what several CTAs ask of the L2 beyond the first time."""
 
     @property
     def issued_bytes(self) -> int:
         """Bytes asked of the L2."""
-        return sum([a.bytes for a in self.reads]) + sum([a.bytes for a in self.writes])
+        return sum([a.bytes for a in self.reads]) + sum([a.bytes for a in self.writes]) + self.again_bytes
 
 
 class Kernel(NamedTuple):
@@ -53,5 +55,6 @@ class Kernel(NamedTuple):
 
     name: str
     family: str
-    """gemm, attention, elementwise, kv_cache or sampling."""
+    """gemm, gemv (a linear layer's kernel for one row), join (of a split matrix), attention, elementwise, kv_cache or
+    sampling: whose numbers of the library apply."""
     demand: Demand

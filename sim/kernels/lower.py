@@ -22,7 +22,7 @@ from ..plan import Plan
 from ..stack import Kernels, of_generation
 from .attention import attention, cross_attention
 from .demand import Access, Demand, Grid, Kernel, Tensor
-from .gemm import Rule, tiling
+from .gemm import rule_of, tiling
 
 MOST_KEPT = 4096
 """Lowered shapes kept at a time."""
@@ -131,7 +131,7 @@ class Lowering:
         """
         model = self.model
         operations = step.split("+")
-        flop, reads, writes, family = 0, [], [], "elementwise"
+        flop, again, reads, writes, family = 0, 0, [], [], "elementwise"
         grid, splits = Grid(width), 1
         for operation in operations:
             name, _, weight = operation.partition(":")
@@ -141,10 +141,13 @@ class Lowering:
                 kind = "head" if weight == "head" else "weights"
                 owner = "adapter" if weight == "adapter" else where
                 reads.append(Access(Tensor((owner, weight), kind), model.weight_bytes(n, k)))
-                cut = tiling(width, n, k, self.sms, self._rule())
                 gemm = self.software.gemm
+                cut = tiling(width, n, k, self.sms, rule_of(gemm, self.generation))
                 inflight = gemm.stages * cut.tile * gemm.k_step * DTYPE_BITS[model.dtype.weights] // 8
-                grid, splits, family = Grid(cut.ctas, cut.steps, inflight), cut.splits, "gemm"
+                grid, splits = Grid(cut.ctas, cut.steps, inflight), cut.splits
+                family = "gemv" if cut.vector else "gemm"
+                again = _again(model.activation_bytes(width * k), -(-n // cut.tile),
+                               of_generation(gemm.input_share, self.generation))
             elif name in ("attention", "cross_attention"):
                 part = (
                     attention(model, of, self.software.attention, self.sms) if name == "attention" else
@@ -168,17 +171,10 @@ class Lowering:
         parts = _partial(out * splits)
         writes.append(_between(model, out) if splits == 1 else parts)
         dtype = model.dtype.activations
-        yield Kernel(f"{where}.{step}", family, Demand(dtype, flop, tuple(reads), tuple(writes), grid))
+        yield Kernel(f"{where}.{step}", family, Demand(dtype, flop, tuple(reads), tuple(writes), grid, again))
         if splits > 1:
             join = Demand(dtype, 0, (parts,), (_between(model, out),), Grid(width))
-            # A matrix's parts are added by a kernel of the same library, with its set-up.
-            yield Kernel(f"{where}.{step}.join", "gemm" if family == "gemm" else "elementwise", join)
-
-    def _rule(self) -> Rule:
-        """How the library cuts linear layers on this generation."""
-        gemm, name = self.software.gemm, self.generation
-        return Rule(gemm.tiles, gemm.tile_rows, gemm.k_step, gemm.wide_penalty,
-                    of_generation(gemm.split_cost, name), of_generation(gemm.split_least, name))
+            yield Kernel(f"{where}.{step}.join", "join" if family == "gemm" else "elementwise", join)
 
     def _matrix(self, weight: str) -> tuple[int, int]:
         if weight == "head":
@@ -208,6 +204,11 @@ class Lowering:
             "argmax": (model.vocab, 2),
         }[name]
         return taken if entering else handed
+
+
+def _again(size: int, tiles: int, share: float) -> int:
+    """Bytes of an input that its further tiles ask of the L2 once more."""
+    return int(size * (tiles - 1) * share)
 
 
 def _between(model: Model, elements: int) -> Access:

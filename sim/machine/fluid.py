@@ -267,5 +267,5 @@ def _timed(kernel: _Kernel, end: int) -> Timed:
     duration, load = end - kernel.begin, kernel.load
     parts = {why: int(time) for why, time in kernel.parts.items() if why != "latency" and int(time)}
     parts["latency"] = duration - sum(parts.values())
-    prologue = load.fixed_ps + (load.latency_ps if kernel.work.family == "gemm" else 0)
+    prologue = load.fixed_ps + (load.latency_ps if kernel.work.family in ("gemm", "gemv") else 0)
     return Timed(kernel.work, duration, tuple((why, time) for why, time in parts.items() if time), prologue)

@@ -3,7 +3,8 @@
 A tensor that is read again finds a fraction h(D / capacity) of its bytes in the cache, where D is the number of unique
 bytes touched since its last use, its own included. Re-reading one footprint gives D = footprint; six buffers in
 rotation give D = 6 W. h falls from 1 to 0 along `l2.hit_curve`: a straight step for a textbook LRU, a slope that starts
-near 0.7 of the capacity on two-sided parts that keep copies (gpu-benches, gpu-l2-cache).
+near 0.7 of the capacity on two-sided parts that keep copies (gpu-benches, gpu-l2-cache). `l2.usable_fraction` of the
+capacity counts.
 
 A tensor to *keep* is set aside: it stays, as far as the part of the cache that may be set aside holds all of them, and
 the others have what is left. A tensor to *stream* passes by: it is never found and displaces nothing.
@@ -52,10 +53,11 @@ class Residency:
     _last: float = 0.0
 
     def __post_init__(self) -> None:
-        self._last = max(x for x, _ in self.cache.hit_curve)
+        usable = self.cache.usable_fraction
+        self._last = max(x for x, _ in self.cache.hit_curve) * usable
         # The middle of each grain stands for it: rounding to an edge would bias every read the same way.
         steps = range(int(self._last * self.grain) + 2)
-        self._table = [hit_fraction(self.cache.hit_curve, (k - 0.5) / self.grain) for k in steps]
+        self._table = [hit_fraction(self.cache.hit_curve, (k - 0.5) / self.grain / usable) for k in steps]
 
     def read(self, name: Hashable, size: int, policy: str = "normal") -> float:
         """Touch a tensor; return the fraction of it that was still there."""

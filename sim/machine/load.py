@@ -4,6 +4,7 @@
     in flight   a CTA that keeps q bytes in flight gets at most q / (mean latency of its bytes) a second (Little)
     loop        a CTA's steps cannot follow each other faster than its own loop
     one SM      arithmetic of a CTA runs on one SM's tensor cores
+    share       a library that reaches a share f of a pipe's rate holds the pipe 1/f times as long
 
 The gap between small kernels was measured between kernels that read the L2 once (gpu-benches, gpu-small-kernels), so a
 kernel without numbers of its own does not pay that latency again.
@@ -60,15 +61,17 @@ class Loads:
         _, family, dtype, flop, issued, missed, grid = work
         near, far, peak = self._near, self._far, self._peaks[dtype]
         hbm, l2, _ = self.widths
+        software = self._software.get(family)
+        fixed, step, hbm_share, l2_share = software or _NONE
         whole = max(issued, missed) or flop or 1
         amount = whole / grid.ctas
-        filled = (missed / hbm, issued / l2, flop / peak)
+        through_l2 = missed + max(0, issued - missed) / l2_share
+        filled = (missed / hbm / hbm_share, through_l2 / l2, flop / peak)
         mean = near + (far - near) * missed / whole
         first = far if missed else near
-        software = self._software.get(family)
-        fixed, step = software or (0, 0.0)
+        uses = (missed / hbm_share / whole, through_l2 / whole, filled[2] / whole)
         return Load(
-            amount, (missed / whole, issued / whole, filled[2] / whole), PIPES[filled.index(max(filled))],
+            amount, uses, PIPES[filled.index(max(filled))],
             in_flight=grid.inflight_bytes * PS / mean if mean else UNBOUND,
             one_sm=peak / self._sms * whole / flop if flop else UNBOUND,
             loop=amount / grid.steps / step * PS if step else math.inf,
@@ -77,11 +80,29 @@ class Loads:
         )
 
 
-def _software(kernels: Kernels, gpu: Gpu) -> dict[str, tuple[int, float]]:
-    """(set-up, one step of a CTA's loop) in picoseconds by family, for this GPU's generation and SM clock."""
-    cycle = PS / gpu.sm.clock_hz
+class _Numbers(NamedTuple):
+    """A library's numbers of one family."""
+
+    fixed_ps: int = 0
+    step_ps: float = 0.0
+    hbm_share: float = 1.0
+    l2_share: float = 1.0
+
+
+_NONE = _Numbers()
+
+
+def _software(kernels: Kernels, gpu: Gpu) -> dict[str, _Numbers]:
+    """The numbers by family, for this GPU's generation and SM clock."""
+    cycle, name = PS / gpu.sm.clock_hz, gpu.generation
+    gemm, attention = kernels.gemm, kernels.attention
+    hbm, l2 = of_generation(gemm.hbm_share, name), of_generation(gemm.l2_share, name)
+    step = of_generation(gemm.step_cycles, name) * cycle
     return {
-        family: (of_generation(numbers.fixed_ps, gpu.generation),
-                 of_generation(numbers.step_cycles, gpu.generation) * cycle)
-        for family, numbers in (("gemm", kernels.gemm), ("attention", kernels.attention))
+        "gemm": _Numbers(of_generation(gemm.fixed_ps, name), step, hbm, l2),
+        "gemv": _Numbers(of_generation(gemm.vector_fixed_ps, name),
+                         of_generation(gemm.vector_step_cycles, name) * cycle, hbm, l2),
+        "join": _Numbers(of_generation(gemm.join_fixed_ps, name), step, hbm, l2),
+        "attention": _Numbers(of_generation(attention.fixed_ps, name),
+                              of_generation(attention.step_cycles, name) * cycle),
     }

@@ -8,9 +8,8 @@ import math
 from dataclasses import replace
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+from silicon_files import write_attention, write_linear
 from speedsim.catalog import load_gpu, load_stack
 from speedsim.model import Model
 from speedsim.one_kernel import COLD, ROTATED, WARM, Attention, Bench, Linear
@@ -101,29 +100,6 @@ def test_a_type_without_a_peak_is_not_covered():
 # Tables made for the test
 
 
-def write_linear(data, shapes, microseconds, gpu="h200_sxm", where="vllm/0.24.0", dtype="bfloat16", drop=()):
-    """A table of linear layers as the package has them."""
-    m, n, k = zip(*shapes, strict=True)
-    columns = {"framework": ["VLLM"] * len(m), "gemm_dtype": [dtype] * len(m), "m": m, "n": n, "k": k,
-               "latency": [t / 1e3 for t in microseconds]}
-    path = data / gpu / "gemm" / where / "gemm_perf.parquet"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table({name: column for name, column in columns.items() if name not in drop}), path)
-
-
-def write_attention(data, lines, gpu="h200_sxm", where="vllm/0.24.0", window=True):
-    """Lines of (batch, heads, kv heads, head size, step, window, microseconds)."""
-    columns = {name: [line[i] for line in lines] for i, name in enumerate(
-        ("batch_size", "num_heads", "num_key_value_heads", "head_dim", "step", "window_size"))}
-    if not window:
-        del columns["window_size"]
-    columns |= {"isl": [1] * len(lines), "beam_width": [1] * len(lines), "attn_dtype": ["bfloat16"] * len(lines),
-                "kv_cache_dtype": ["bfloat16"] * len(lines), "latency": [line[6] / 1e3 for line in lines]}
-    path = data / gpu / "attention" / where / "generation_attention_perf.parquet"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table(columns), path)
-
-
 SHAPES = [(m, n, k) for m in (1, 2, 8, 16, 64) for n in (512, 1024, 4096, 16384) for k in (1024, 4096, 8192)]
 
 
@@ -141,12 +117,12 @@ def data(tmp_path):
 
 
 def judge(data, capsys, *arguments):
-    assert silicon.main(["--data", str(data), "--gpu", "h200_sxm", "--json", "-", *arguments]) == 0
+    assert silicon.main(["--data", str(data), "--gpu", "h200_sxm", "--unfitted", "--json", "-", *arguments]) == 0
     return json.loads(capsys.readouterr().out)
 
 
 def test_the_scores_are_those_of_a_table_a_tenth_off(data, capsys):
-    one = judge(data, capsys, "--unfitted")["gpus"]["h200_sxm"]
+    one = judge(data, capsys)["gpus"]["h200_sxm"]
     assert one["bias"] == pytest.approx(100 / 1.1 - 100)
     assert one["mape"] == pytest.approx(100 - 100 / 1.1)
     assert one["p95"] == pytest.approx(100 - 100 / 1.1)
@@ -253,7 +229,9 @@ def test_a_foreign_table_is_named_with_package_and_extra(tmp_path):
     (["--rows", "8:1"], InputError, "the smaller first"), (["--rows", "x"], InputError, "1:64"),
     (["--sample", "0"], InputError, "one row"), (["--dtype", "fp8"], NotCoveredError, "fp8"),
     (["--op", "attention", "--sealed"], InputError, "sealed"), (["--gpu", "h2000"], InputError, "h2000"),
-    (["--zero-shot", "h200_sxm"], NotCoveredError, "fitted"), (["--framework", "none"], NotCoveredError, "none"),
+    (["--zero-shot", "t4"], NotCoveredError, "no numbers of vllm_0_24 are fitted"),
+    (["--zero-shot", "h200_sxm", "--unfitted"], InputError, "exclude"),
+    (["--framework", "none"], NotCoveredError, "none"),
     (["--rows", "65:99"], NotCoveredError, "no such linear rows"),
 ])
 def test_a_wrong_question_is_refused_in_its_own_terms(data, arguments, error, words):

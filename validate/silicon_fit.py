@@ -1,0 +1,274 @@
+"""`fit silicon`: read the numbers of a kernel model off a twentieth of one published table.
+
+    minimise  mean |ln(predicted / measured)|  over the share's rows, predicted by the simulator itself
+
+Continuous numbers by Gauss-Newton steps with a soft absolute loss (scipy, trust region, derivatives by small steps in
+the logarithm of each number), numbers that the library's rules count in by trying every choice in turn, both again and
+again until neither gains. Nothing is random: equal tables, descriptions and lists of numbers give equal children, so a
+child that was fitted on just these is left as it is, and a stopped command goes on where it was.
+
+Standard errors are those of the linearised fit: s^2 (J^T J)^-1, s from the mean absolute residual; they say how well
+the share determines a number if the model is true, not how true it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import math
+import sys
+from collections.abc import Sequence
+from itertools import combinations, product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from speedsim import document
+from speedsim.config import Loaded, apply, resolved
+from speedsim.one_kernel import Bench
+from speedsim.stack import of_generation
+from speedsim.units import InputError, NotCoveredError
+
+from .silicon import Asked, chosen_rows, predictions
+from .silicon_children import Number, Pair, child_names, folder, parents, write
+from .silicon_score import SHARE
+from .silicon_tables import OPS, Rows, Table, covered
+from .silicon_tables import folder as tables_folder
+
+SPEC = Path(__file__).with_suffix(".yaml")
+ROUNDS = 6
+"""Most turns of both searches."""
+GAIN = 1e-4
+"""A turn that lowers the mean |ln| by less ends the search."""
+STEP = 0.01
+"""Of a derivative, in the logarithm of a number."""
+SOFT = 0.03
+"""Residual from which the loss grows like its size rather than its square."""
+_UNITS = {"us": 1e6, "ns": 1e3, "": 1.0}
+"""Of the spec, in the units of plain descriptions."""
+
+
+class Spec(NamedTuple):
+    """A number that may be fitted."""
+
+    key: str
+    """gpu. or stack., then the dotted key of the description, with the generation where it is by generation."""
+    unit: str
+    low: float
+    high: float
+    choices: tuple[float, ...]
+    start: float
+
+    def text(self, value: float) -> str:
+        """The number as descriptions have it, to four digits."""
+        rounded = float(f"{value:.4g}")
+        told = str(int(rounded)) if rounded == int(rounded) else repr(rounded)
+        return f"{told} {self.unit}".strip()
+
+
+class Fit(NamedTuple):
+    """What a search found."""
+
+    values: tuple[float, ...]
+    errors: tuple[float | None, ...]
+    wrong: float
+    """Mean |ln(predicted / measured)| of the rows that it saw."""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What the verb takes."""
+    add = parser.add_argument
+    add("what", choices=("silicon",), help="on which measurements")
+    add("--gpu", default="all", metavar="all|NAME", help="a GPU, or every one that has a table (default)")
+    add("--op", default="linear", choices=tuple(OPS), help="kind of kernel (default linear)")
+    add("--framework", default="vllm", metavar="NAME", help="whose tables (default vllm)")
+    add("--data", metavar="FOLDER", help="a copy of the tables instead of the installed package")
+    add("--out", metavar="FOLDER", help="where the children go (default hw_configs/fitted)")
+    add("--again", action="store_true", help="fit anew what is fitted on the same table and descriptions already")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The verb by itself. Raises InputError and NotCoveredError."""
+    parser = argparse.ArgumentParser(prog="validate fit", description=__doc__, allow_abbrev=False,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_options(parser)
+    options = parser.parse_args(arguments)
+    out = folder(options.out)
+    data = tables_folder(options.data)
+    for table in covered(data, options.op, options.gpu, options.framework):
+        fit_table(table, data, out, options.again)
+    return 0
+
+
+def fit_table(table: Table, data: Path, out: Path, again: bool) -> None:
+    """Fit one table's share and write its children."""
+    pair = parents(table, table.stack)
+    specs = specs_of(table.op, pair)
+    if not specs:
+        raise NotCoveredError(f"{table.op}: no numbers are named in {SPEC.name}")
+    told = _told(table, data, pair, specs)
+    gpu, stack = (out / f"{name}.yaml" for name in child_names(table, table.stack))
+    if not again and all(_same(path, table.op, told, specs, what) for path, what in ((gpu, "gpu"), (stack, "stack"))):
+        print(f"{table.gpu}, {table.op}: fitted already on the same table and descriptions")
+        return
+    _, seen = chosen_rows(table, Asked(table.gpu, table.op, high=OPS[table.op].widest))
+    found = search(pair, specs, seen, table.op)
+    for path, what, parent in ((gpu, "gpu", table.gpu), (stack, "stack", table.stack)):
+        fresh = {spec.key.partition(".")[2]: _number(spec, value, error)
+                 for spec, value, error in zip(specs, found.values, found.errors, strict=True)
+                 if spec.key.startswith(f"{what}.")}
+        rows = {"rows": len(seen.shapes), "error": f"{100 * found.wrong:.2f} % in the mean |ln| of these rows"}
+        write(path, parent, table.op, told | rows, fresh)
+    print(f"{table.gpu}, {table.op}: {len(specs)} numbers on {len(seen.shapes)} rows, mean |ln| "
+          f"{100 * found.wrong:.2f} %")
+
+
+def _told(table: Table, data: Path, pair: Pair, specs: tuple[Spec, ...]) -> dict[str, Any]:
+    """What a child says of its fit; equal where a fit would be."""
+    recipe = repr([spec._replace(start=0.0) for spec in specs]) + pair.gpu.digest + pair.stack.digest
+    return {
+        "table": str(table.path.relative_to(data)), "sha256": hashlib.sha256(table.path.read_bytes()).hexdigest(),
+        "rule": f"of the open rows, one in {SHARE}: smallest crc32 of fit:SHAPE",
+        "recipe": hashlib.sha256(recipe.encode()).hexdigest()[:16],
+    }
+
+
+def _same(path: Path, op: str, told: dict[str, Any], specs: tuple[Spec, ...], what: str) -> bool:
+    """Whether a child holds the fit that would be made."""
+    if not any(spec.key.startswith(f"{what}.") for spec in specs):
+        return True
+    known = document.read(path).plain().get("fit", {}).get(op, {}) if path.is_file() else {}
+    return all(known.get(key) == value for key, value in told.items())
+
+
+def _number(spec: Spec, value: float, error: float | None) -> Number:
+    text = spec.text(value)
+    bare: str | int | float = text
+    if not spec.unit:
+        bare = int(text) if float(text) == int(float(text)) else float(text)
+    return Number(bare, "" if error is None else f"{error:.2g} {spec.unit}".strip())
+
+
+def specs_of(op: str, pair: Pair) -> tuple[Spec, ...]:
+    """The numbers that may be fitted on this GPU, from silicon_fit.yaml; each starts from the parent's value."""
+    found = []
+    generation = pair.gpu.value.generation
+    for entry in document.read(SPEC).plain()[op]:
+        if generation not in entry.get("only", [generation]):
+            continue
+        what, _, key = entry["key"].partition(".")
+        held = _held(pair.gpu if what == "gpu" else pair.stack, key)
+        by_generation = isinstance(held, dict) and "value" not in held
+        start = (of_generation(held, generation) if by_generation else held)["value"]
+        unit, choices = entry.get("unit", ""), tuple(entry.get("choices", ()))
+        low, high = entry.get("range", (min(choices, default=0), max(choices, default=0)))
+        found.append(Spec(f"{entry['key']}.{generation}" if by_generation else entry["key"], unit, low, high, choices,
+                          min(high, max(low, start / _UNITS[unit]))))
+    return tuple(found)
+
+
+def _held(loaded: Loaded[Any], key: str) -> Any:
+    """What a description says at a dotted key, which is written without units."""
+    at: Any = resolved(loaded)
+    for part in key.split("."):
+        at = next((value for name, value in at.items() if name == part or name.startswith(f"{part}_p")
+                   or name in (f"{part}_hz", f"{part}_bytes", f"{part}_bytes_per_s")), None)
+        if at is None:
+            raise InputError(f"{SPEC.name}: {key} is no key of a description")
+    return at
+
+
+def at_values(pair: Pair, specs: Sequence[Spec], values: Sequence[float]) -> Pair:
+    """The descriptions with these numbers."""
+    said = [(spec.key, spec.text(value)) for spec, value in zip(specs, values, strict=True)]
+    return Pair(*(apply(one, [(key.partition(".")[2], text) for key, text in said if key.startswith(f"{what}.")])
+                  for what, one in (("gpu", pair.gpu), ("stack", pair.stack))))  # type: ignore[arg-type]
+
+
+class _Problem:
+    """The share's residuals as a function of the numbers, each search moving some of them."""
+
+    def __init__(self, pair: Pair, specs: Sequence[Spec], seen: Rows, op: str) -> None:
+        self.pair, self.specs, self.seen, self.op = pair, specs, seen, op
+        self.values = [spec.start for spec in specs]
+        self.smooth = [i for i, spec in enumerate(specs) if not spec.choices]
+
+    def residuals(self, values: Sequence[float]) -> NDArray[np.float64]:
+        """ln(predicted / measured) of each row."""
+        pair = at_values(self.pair, self.specs, values)
+        told = predictions(Bench(pair.gpu.value, pair.stack.value), self.seen, self.op)
+        return np.log(told / self.seen.measured_us)
+
+    def wrong(self, values: Sequence[float]) -> float:
+        """What is minimised."""
+        return float(np.abs(self.residuals(values)).mean())
+
+    def _moved(self, x: NDArray[np.float64]) -> list[float]:
+        values = list(self.values)
+        for i, log in zip(self.smooth, x.tolist(), strict=True):
+            values[i] = min(self.specs[i].high, max(self.specs[i].low, math.exp(log)))
+        return values
+
+    def _jacobian(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        middle, columns = self.residuals(self._moved(x)), []
+        for i in range(len(x)):
+            step = STEP if x[i] + STEP <= math.log(self.specs[self.smooth[i]].high) else -STEP
+            aside = x.copy()
+            aside[i] += step
+            columns.append((self.residuals(self._moved(aside)) - middle) / step)
+        return np.stack(columns, axis=1)
+
+    def descend(self) -> None:
+        """Move the continuous numbers."""
+        from scipy.optimize import least_squares
+
+        limits = [(math.log(self.specs[i].low), math.log(self.specs[i].high)) for i in self.smooth]
+        start = [min(high - 1e-6, max(low + 1e-6, math.log(max(self.values[i], 1e-12))))
+                 for i, (low, high) in zip(self.smooth, limits, strict=True)]
+        found = least_squares(lambda x: self.residuals(self._moved(x)), start, self._jacobian,
+                              bounds=tuple(zip(*limits, strict=True)), loss="soft_l1", f_scale=SOFT, xtol=1e-3,
+                              ftol=1e-4, max_nfev=12)
+        moved = self._moved(found.x)
+        if self.wrong(moved) < self.wrong(self.values):
+            self.values = moved
+
+    def choose(self) -> None:
+        """Try every pair of choices of every two numbers that have some: a split's cost and its bounds go together."""
+        chosen = [i for i, spec in enumerate(self.specs) if spec.choices]
+        best = self.wrong(self.values)
+        for i, j in combinations(chosen, 2) if len(chosen) > 1 else [(i, i) for i in chosen]:
+            for one, other in product(self.specs[i].choices, self.specs[j].choices):
+                tried = list(self.values)
+                tried[i], tried[j] = one, other
+                wrong = self.wrong(tried)
+                if wrong < best:
+                    best, self.values = wrong, tried
+
+    def errors(self) -> list[float | None]:
+        """Standard errors of the continuous numbers; None where the rows say nothing of one."""
+        found: list[float | None] = [None] * len(self.specs)
+        x = np.array([math.log(max(self.values[i], 1e-12)) for i in self.smooth])
+        jacobian = self._jacobian(x)
+        told = np.flatnonzero(np.abs(jacobian).sum(axis=0) > 0)
+        if len(told):
+            spread = 1.2533 * self.wrong(self.values)
+            variance = spread**2 * np.linalg.pinv(jacobian[:, told].T @ jacobian[:, told]).diagonal()
+            for place, v in zip(told.tolist(), variance.tolist(), strict=True):
+                found[self.smooth[place]] = math.sqrt(max(0.0, v)) * self.values[self.smooth[place]]
+        return found
+
+
+def search(pair: Pair, specs: Sequence[Spec], seen: Rows, op: str) -> Fit:
+    """The numbers with the least mean |ln(predicted / measured)| that both searches find."""
+    problem = _Problem(pair, specs, seen, op)
+    wrong = problem.wrong(problem.values)
+    for turn in range(ROUNDS):
+        problem.choose()
+        if problem.smooth:
+            problem.descend()
+        before, wrong = wrong, problem.wrong(problem.values)
+        print(f"  turn {turn + 1}: mean |ln| {100 * wrong:.2f} %", file=sys.stderr)
+        if before - wrong < GAIN:
+            break
+    return Fit(tuple(problem.values), tuple(problem.errors() if problem.smooth else [None] * len(specs)), wrong)
