@@ -129,7 +129,9 @@ def _family(cls: type, path: Path, shown: str, find: Callable[[str], Path] | Non
         layers.append(layer)
         assert root.entries is not None
         if len(layers) == 1 and (told := root.entries.get("fit")) is not None:
-            fit = told.plain() if told.entries is not None else reading.wrong(told.place, "fit", "a block is expected")
+            fit = told.plain()
+            if told.entries is None:
+                reading.wrong(told.place, "fit", f"a block of keys is expected, got {told}")
         extends = root.entries.get("extends")
         parent = _parent(extends, path, find, seen, reading) if extends is not None else None
         if parent is None:
