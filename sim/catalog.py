@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from .acceptance import Acceptance
 from .config import Loaded, apply, load
 from .dram import Dram
 from .hardware import Gpu
@@ -13,6 +14,7 @@ from .model import Model
 from .plan import Plan
 from .registry import find, names
 from .stack import Stack
+from .units import InputError
 
 if TYPE_CHECKING:
     from .trace import Trace
@@ -70,6 +72,21 @@ def unshared(model: Loaded[Model], layers: int) -> Loaded[Model]:
     told = {"name": derived.name, "title": derived.title, "group_layers": layers, "repetitions": 1, "prelude": 0,
             "coda": 0, "adapter": "false", "default_trace": "null"}
     return apply(model, [(key, str(value)) for key, value in told.items()])
+
+
+def first_layers(model: Loaded[Model], text: str) -> Loaded[Model]:
+    """`~8l`: the model's own first 8 layers with its head, as a drafter of its own."""
+    value = model.value
+    layers = text.removeprefix("~").removesuffix("l")
+    if not layers.isdecimal() or value.repetitions > 1 or not 0 < int(layers) < value.layers:
+        what = "is looped" if value.repetitions > 1 else f"has {value.layers} layers"
+        raise InputError(f"{text}: {value.name} {what}; write ~8l for the first 8 layers of a model that is not looped")
+    return unshared(model, int(layers))
+
+
+def load_acceptance(name: str) -> Loaded[Acceptance]:
+    """The acceptance table of this name or file."""
+    return load(Acceptance, find("acceptance", name), find=lambda parent: find("acceptance", parent))
 
 
 def traces_of(repetitions: int) -> list[str]:

@@ -59,7 +59,7 @@ def with_own(scenario: Scenario, pairs: Changes) -> Scenario:
         if name in changes:
             raise InputError(f"--set {key}={value}: {key}: given twice")
         try:
-            changes[name] = int(value) if name in ("batch", "tokens", "prompt") else value
+            changes[name] = int(value) if name in ("batch", "tokens", "prompt", "seed") else value
         except ValueError:
             raise InputError(f"--set {key}={value}: {key}: a whole number is expected") from None
     return replace(scenario, **changes)

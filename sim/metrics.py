@@ -36,6 +36,7 @@ def figures(timeline: Timeline, peaks: Peaks) -> dict[str, Any]:
     each = sum(d.end_ps - d.start_ps for d in timeline.decodes)
     return {
         "passes": count.passes,
+        "draft_passes": count.draft_passes,
         "launch_units": count.launch_units,
         "committed_tokens": tokens,
         "row_passes": count.row_passes,

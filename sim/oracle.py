@@ -4,6 +4,9 @@ A trace records, for every position of the committed text, what each exit predic
 text is off-text: nothing was recorded about it, so it keeps one guess at every exit and never flips, and so does
 everything behind it. That does not change the number of passes (an off-text row is squashed before it could commit);
 the rows in flight are a little fewer than live.
+
+What proposers that are no exits would have said is told by facts (acceptance.py): recorded beside the trace, or
+described. `exitE` is a proposer as well: the trace's own exit E, drafting on from the committed text.
 """
 
 from __future__ import annotations
@@ -11,9 +14,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from .program import Oracle, Pass, Row
+from .program import TARGET, Oracle, Pass, Row, Tree
+from .units import InputError
 
 if TYPE_CHECKING:
+    from .acceptance import Facts
     from .trace import Sequence
 
 OFF_TEXT = -1
@@ -23,7 +28,8 @@ OFF_TEXT = -1
 class TraceOracle:
     """Answers from recorded facts. It follows every issue to know which tokens stand on wrong text."""
 
-    def __init__(self, sequences: Mapping[int, Sequence]) -> None:
+    def __init__(self, sequences: Mapping[int, Sequence], facts: Facts | None = None) -> None:
+        self._facts = facts
         self._exits = {s.id: s.exit_tokens.tolist() for s in sequences.values()}
         self._first = {s.id: s.first for s in sequences.values()}
         self._last = {s.id: s.first + s.count - 1 for s in sequences.values() if s.end == "eos"}
@@ -46,7 +52,7 @@ class TraceOracle:
         if row.source is None:
             return True
         token, exit = row.source
-        return token in self._on_text and exits[index - 1][exit - 1] == exits[index - 1][-1]
+        return exit > 0 and token in self._on_text and exits[index - 1][exit - 1] == exits[index - 1][-1]
 
     def ended(self, passes: frozenset[int]) -> None:
         """Nothing to learn: the facts were there from the start."""
@@ -62,9 +68,52 @@ class TraceOracle:
         """Whether the recorded text ends here by itself."""
         return self._last.get(row.sequence) == row.position
 
-    def accepted(self, proposer: str, sequence: int, position: int, k: int) -> int:
-        """Not recorded in an exit trace."""
-        raise LookupError(f"the trace records no proposer {proposer!r}")
+    def accepted(self, proposer: str, sequence: int, position: int, k: int, verifier: str = TARGET) -> int:
+        """The proposer's first choices that are right, one after the other."""
+        count = 0
+        for choice in self._ranks(proposer, sequence, position, k):
+            if choice:
+                break
+            count += 1
+        return count
+
+    def path(self, proposer: str, sequence: int, position: int, tree: Tree, verifier: str = TARGET) -> tuple[int, ...]:
+        """The right choices, as far as the tree has them."""
+        nodes = frozenset(tree)
+        found: tuple[int, ...] = ()
+        for choice in self._ranks(proposer, sequence, position, max(map(len, tree), default=0)):
+            if (*found, choice) not in nodes:
+                break
+            found = (*found, choice)
+        return found
+
+    def confidence(self, proposer: str, sequence: int, position: int) -> float:
+        """As recorded or described."""
+        return self._of(proposer).confidence(proposer, sequence, position)
+
+    def _ranks(self, proposer: str, sequence: int, position: int, levels: int) -> list[int]:
+        if self._facts is not None and self._facts.knows(proposer):
+            return self._facts.ranks(proposer, sequence, position, levels)
+        exit = proposer.removeprefix("exit")
+        if exit != proposer and exit.isdecimal():
+            return self._exit_ranks(int(exit), sequence, position, levels)
+        return self._of(proposer).ranks(proposer, sequence, position, levels)
+
+    def _exit_ranks(self, exit: int, sequence: int, position: int, levels: int) -> list[int]:
+        index = position - self._first[sequence]
+        found: list[int] = []
+        for row in self._exits[sequence][index:index + levels]:
+            if row[exit - 1] != row[-1]:
+                break
+            found.append(0)
+        return found
+
+    def _of(self, proposer: str) -> Facts:
+        if self._facts is None or not self._facts.knows(proposer):
+            raise InputError(f"--acceptance: the text does not say how often {proposer} is right; give "
+                             f"--acceptance {proposer}=0.8 (level by level: 0.8,0.65,0.5), --acceptance-length 2.8 "
+                             "or a name of workloads/acceptance")
+        return self._facts
 
 
 class ClairvoyanceError(AssertionError):
@@ -78,6 +127,10 @@ class StrictOracle:
         self._inner = inner
         self._running: dict[int, Pass] = {}
         self._read: dict[int, set[int]] = {}
+        self._ran: set[tuple[int, int]] = set()
+        """(sequence, position) of the rows that have been waited for."""
+        self._verified: set[tuple[str, int, int]] = set()
+        """(model, sequence, position) of those whose head was read."""
 
     def issued(self, item: Pass) -> None:
         """Remember what the pass will make known."""
@@ -90,9 +143,13 @@ class StrictOracle:
             done = self._running[number]
             for earlier in [p for p in self._running.values() if p.id <= number and p.stream == done.stream]:
                 del self._running[earlier.id]
-                depth = {row.token: row.depth + earlier.repetitions for row in earlier.rows}
-                for token in earlier.exits:
-                    self._read.setdefault(token, set()).add(depth[token])
+                read = frozenset(earlier.exits)
+                for row in earlier.rows:
+                    self._ran.add((row.sequence, row.position))
+                    if row.token in read:
+                        self._verified.add((earlier.model, row.sequence, row.position))
+                        if earlier.model == TARGET:
+                            self._read.setdefault(row.token, set()).add(row.depth + earlier.repetitions)
         self._inner.ended(passes)
 
     def guess(self, row: Row, exit: int) -> int:
@@ -107,6 +164,23 @@ class StrictOracle:
             raise ClairvoyanceError(f"the end at token {row.token} is asked before a Wait covers its pass")
         return self._inner.ends(row)
 
-    def accepted(self, proposer: str, sequence: int, position: int, k: int) -> int:
-        """The inner oracle's answer."""
-        return self._inner.accepted(proposer, sequence, position, k)
+    def accepted(self, proposer: str, sequence: int, position: int, k: int, verifier: str = TARGET) -> int:
+        """The inner oracle's answer, if the verifier has read the chain."""
+        self._refuse_unread(verifier, sequence, position, k)
+        return self._inner.accepted(proposer, sequence, position, k, verifier)
+
+    def path(self, proposer: str, sequence: int, position: int, tree: Tree, verifier: str = TARGET) -> tuple[int, ...]:
+        """The inner oracle's answer, if the verifier has read the tree."""
+        self._refuse_unread(verifier, sequence, position, max(map(len, tree), default=0))
+        return self._inner.path(proposer, sequence, position, tree, verifier)
+
+    def confidence(self, proposer: str, sequence: int, position: int) -> float:
+        """The inner oracle's answer, if any model has run the position."""
+        if (sequence, position) not in self._ran:
+            raise ClairvoyanceError(f"{proposer}'s confidence behind position {position} is asked before it ran")
+        return self._inner.confidence(proposer, sequence, position)
+
+    def _refuse_unread(self, verifier: str, sequence: int, position: int, levels: int) -> None:
+        for place in range(position, position + levels):
+            if (verifier, sequence, place) not in self._verified:
+                raise ClairvoyanceError(f"what {verifier} says at position {place} is asked before a Wait covers it")

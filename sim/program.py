@@ -18,34 +18,43 @@ if TYPE_CHECKING:
     from .timeline import Timeline
 
 
+TARGET = "target"
+"""Name of the first model in Pass.model: the one whose text is decoded."""
+
+
 class Row(NamedTuple):
     """One token at one depth in a pass."""
 
     token: int
-    """Id of this issue of a position; never used again in the run, also not by another sequence."""
+    """Id of this issue of a position; never used again in the run, also not by another sequence. Every model that runs
+    this issue calls it so, and two guesses at one position (siblings) are two tokens."""
     sequence: int
     position: int
-    """Place of the input token in its sequence, counted from 0; the row attends to positions 0 .. position."""
+    """Place of the input token in its sequence, counted from 0; the row attends to the committed text before it and to
+    its own line of parents."""
     depth: int
     """Repetitions done before this pass, 0 .. G-1."""
     parent: int | None
     """Token whose prediction this row's input is; None for the first row of a sequence."""
     source: tuple[int, int] | None = None
-    """(token, exit) whose arg-max is the input, still a guess; None: the input is committed text."""
+    """(token, exit) whose arg-max is the input, still a guess; None: the input is committed text. Exit 0 stands for a
+    proposer that is no exit of the target: a draft model, a head, a look-up."""
 
 
 class Pass(NamedTuple):
     """One sweep of the group (`repetitions` sweeps) by all its rows.
 
     Rows at depth 0 also run the embedding and the prelude. `exits` are the tokens whose head is read at the end:
-    they run the coda, the final norm and the head.
+    they run the coda, the final norm and the head. A verification is one pass with `repetitions` = G and every proposed
+    token as a row at depth 0.
     """
 
     id: int
     rows: tuple[Row, ...]
     exits: tuple[int, ...] = ()
     repetitions: int = 1
-    model: str = "target"
+    model: str = TARGET
+    """The target, or a name that the schedule's `needs` gives to a further model."""
     device: int = 0
     stream: int = 0
     after: tuple[int, ...] = ()
@@ -129,6 +138,24 @@ class Text(NamedTuple):
     """G of the model that decodes it."""
 
 
+class Needs(NamedTuple):
+    """What a schedule needs beside the target on one stream of one device."""
+
+    models: tuple[tuple[str, str], ...] = ()
+    """(name in Pass.model, model): a model's name or file, or `~8l` for the target's own first 8 layers and its head,
+    which share the target's weights, keys and values. Further models are not looped."""
+    host: tuple[str, ...] = ()
+    """Kinds of Host work it issues; the stack must have a price for each."""
+    devices: int = 1
+    concurrent: bool = False
+    """Whether it uses several streams, `after`, Wait(any=True), Cancel, Move or Compact."""
+
+
+Tree = tuple[tuple[int, ...], ...]
+"""Proposed tokens as paths: (0,) is the proposer's first choice behind the root, (1,) its second, (1, 0) the first
+choice behind that. Every node's parent is in the tree; a chain of two is ((0,), (0, 0))."""
+
+
 class Oracle(Protocol):
     """What the text did: a recorded trace, or the live model's logits."""
 
@@ -140,8 +167,19 @@ class Oracle(Protocol):
         """Whether the text ends with what this row commits; legal once a Wait covers its last exit."""
         ...
 
-    def accepted(self, proposer: str, sequence: int, position: int, k: int) -> int:
-        """How many of k tokens proposed behind `position` agree with the text, 0 .. k."""
+    def accepted(self, proposer: str, sequence: int, position: int, k: int, verifier: str = TARGET) -> int:
+        """How many of a chain of k tokens proposed behind `position` agree with the text, 0 .. k; legal once a Wait
+        covers passes of the verifier that read positions position .. position+k-1."""
+        ...
+
+    def path(self, proposer: str, sequence: int, position: int, tree: Tree, verifier: str = TARGET) -> tuple[int, ...]:
+        """The longest path of a proposed tree that agrees with the text, () for none; legal as `accepted` is, for as
+        many positions as the tree is deep."""
+        ...
+
+    def confidence(self, proposer: str, sequence: int, position: int) -> float:
+        """The probability that the proposer itself gives to its first choice behind `position`; legal once a Wait
+        covers a pass of any model that ran this position."""
         ...
 
     def issued(self, item: Pass) -> None:
@@ -167,6 +205,14 @@ class Schedule(Protocol):
 
     def slots(self, repetitions: int) -> int | None:
         """Rows of the device form, where the GPU decides over fixed slots; None: there is no such form."""
+        ...
+
+    def needs(self) -> Needs:
+        """Further models, host work and streams, Needs() for none; ValueError if an option is missing."""
+        ...
+
+    def least_passes(self, tokens: int, repetitions: int) -> int:
+        """Sweeps of the target that so many tokens of one sequence take when every proposal is right."""
         ...
 
 

@@ -7,23 +7,27 @@ gives the same timeline on every machine: no clock, no globals, randomness only 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .batch import in_lock_step
+from .catalog import first_layers
 from .changes import by_owner, with_own
 from .config import apply
 from .document import one_line
 from .oracle import TraceOracle
-from .program import Ids, Program, Schedule, Text, watched
-from .registry import is_path
+from .program import Ids, Needs, Program, Schedule, Text, watched
 from .schedule_names import schedule_named
 from .shelf import Shelf
 from .stack import LAUNCHES, POLICIES, TENSORS, Control
+from .text import facts_of, text_of
 from .timeline import RECORDS, Timeline
-from .trace import Trace, lengths_only, limited, shifted, synthetic_from
+from .trace import Trace, lengths_only
 from .units import InputError, NotCoveredError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .acceptance import Facts
     from .config import Loaded
     from .hardware import Gpu
     from .machine.setting import Setting
@@ -33,7 +37,6 @@ if TYPE_CHECKING:
     from .stack import Stack
 
 TIERS = ("roofline", "fluid")
-DEFAULT_TOKENS = 1000
 MOST_BATCH = 1_000_000
 
 
@@ -48,6 +51,11 @@ class Scenario:
     """Name or file; None: the model's default."""
     synth: str | None = None
     """A synthetic trace instead: `flips=0.15+0.06,count=1000,sequences=4,first=64,seed=0`."""
+    acceptance: str | None = None
+    """How often proposed tokens are right, where the text does not say it: `0.8`, `0.8,0.65,0.5` (level by level),
+    `length:2.8` or a name of workloads/acceptance; for everyone, or proposer by proposer: `draft=0.8;heads=0.5`."""
+    seed: int = 0
+    """Of described acceptance."""
     schedule: str = "speed"
     batch: int = 1
     tokens: int | None = None
@@ -84,6 +92,18 @@ class Resolved:
     control: Control
     launch: str
     notes: tuple[str, ...] = field(default=())
+    further: Mapping[str, Further] = field(default_factory=dict)
+    """Models beside the target, by their name in Pass.model."""
+    facts: Facts | None = None
+    """What proposers said that are no exits."""
+
+
+class Further(NamedTuple):
+    """A model beside the target."""
+
+    model: Loaded[Model]
+    shares: bool
+    """Whether its weights, keys and values are the target's own."""
 
 
 def run(scenario: Scenario) -> Timeline:
@@ -109,10 +129,32 @@ def resolve(scenario: Scenario, shelf: Shelf | None = None) -> Resolved:
     control = _control("--control", stack.value.control if scenario.control is None else scenario.control)
     if scenario.rival_control is not None:
         _control("--rival-control", scenario.rival_control)
-    trace, said = _trace(scenario, model.value, shelf)
+    trace, said = text_of(scenario, model.value, shelf)
     _fits(schedule, name, control, model.value)
+    further, told = _further(schedule.needs(), model, gpu.value, stack.value, shelf)
     return Resolved(scenario, gpu, stack, model, plan, trace, schedule, name, control,
-                    scenario.launch or stack.value.launch, notes + said + _asked(scenario, trace))
+                    scenario.launch or stack.value.launch, notes + told + said + _asked(scenario, trace), further,
+                    facts_of(scenario, shelf))
+
+
+def _further(needs: Needs, model: Loaded[Model], gpu: Gpu, stack: Stack, shelf: Shelf
+             ) -> tuple[dict[str, Further], tuple[str, ...]]:
+    """The models that a schedule names beside the target, and what must be said of them."""
+    found: dict[str, Further] = {}
+    notes: list[str] = []
+    for name, wanted in needs.models:
+        shares = wanted.startswith("~")
+        loaded = first_layers(model, wanted) if shares else shelf.model(wanted)
+        loaded, said = _computable(loaded, gpu)
+        if loaded.value.repetitions > 1:
+            raise InputError(f"{name}={wanted}: a looped model drafts with its own exits, not as a further model")
+        found[name] = Further(loaded, shares)
+        notes += said
+    for kind in needs.host:
+        if kind not in stack.host.work_ps:
+            raise NotCoveredError(f"{stack.name}: its file has no price for host work {kind!r}; "
+                                  f"see --set stack.host.work.{kind}=2us")
+    return found, tuple(notes)
 
 
 def _asked(scenario: Scenario, trace: Trace) -> tuple[str, ...]:
@@ -143,7 +185,7 @@ def plainly(resolved: Resolved, model: Loaded[Model] | None = None) -> Resolved:
     schedule, name = schedule_named("autoregressive", ())
     asked = resolved.scenario.rival_control
     control = resolved.control if asked is None else _control("--rival-control", asked)
-    rival = replace(resolved, schedule=schedule, schedule_name=name, control=control)
+    rival = replace(resolved, schedule=schedule, schedule_name=name, control=control, further={})
     return rival if model is None else replace(rival, model=model, trace=lengths_only(resolved.trace))
 
 
@@ -167,7 +209,9 @@ def play(resolved: Resolved) -> Timeline:
     machine = sim_machine(gpu, stack, model, plan, _setting(resolved), scenario.record, scenario.tier)
     line = machine.play(program_of(resolved))
     prompt = {s.id: s.first for s in resolved.trace.sequences}
-    time = {n: prefill_ps(gpu, stack, model, plan, resolved.launch, scenario.tier, n) for n in set(prompt.values())}
+    takers = [model, *(further.model.value for further in resolved.further.values() if not further.shares)]
+    time = {n: sum(prefill_ps(gpu, stack, taker, plan, resolved.launch, scenario.tier, n) for taker in takers)
+            for n in set(prompt.values())}
     for decode in line.decodes:
         decode.prefill_ps = time[prompt[decode.sequence]]
     return line
@@ -189,14 +233,18 @@ def _setting(resolved: Resolved) -> Setting:
     stack, model, schedule = resolved.stack.value, resolved.model.value, resolved.schedule
     fixed = None if resolved.control.where == "host" else schedule.slots(model.repetitions)
     source = max((s.source_tokens for s in resolved.trace.sequences), default=0)
+    needs = schedule.needs()
     return Setting(stack, resolved.control, resolved.launch, fixed, schedule.reads(model.repetitions),
-                   resolved.scenario.batch, source)
+                   resolved.scenario.batch, source, bool(needs.models) or needs.concurrent or needs.devices > 1,
+                   needs.devices,
+                   {name: (further.model.value, resolved.plan.value) for name, further in resolved.further.items()},
+                   frozenset(name for name, further in resolved.further.items() if further.shares))
 
 
 def program_of(resolved: Resolved) -> Program:
     """The program of all sequences, in the batch's lock step, with the oracle watching."""
     sequences = {s.id: s for s in resolved.trace.sequences}
-    oracle = TraceOracle(sequences)
+    oracle = TraceOracle(sequences, resolved.facts)
     ids = Ids()
     repetitions = resolved.model.value.repetitions
     each = (
@@ -217,6 +265,8 @@ def _check(scenario: Scenario) -> None:
         value = getattr(scenario, name)
         if value not in known:
             raise InputError(f"--{name} {value}: {name}: must be one of {', '.join(known)}")
+    if not 0 <= scenario.seed < 2**63:
+        raise InputError(f"--seed {scenario.seed}: seed: a whole number from 0 on is expected")
     if scenario.launch is not None and scenario.launch not in LAUNCHES:
         raise InputError(f"--launch {scenario.launch}: launch: must be one of {', '.join(LAUNCHES)}")
     if scenario.trace is not None and scenario.synth is not None:
@@ -248,44 +298,8 @@ def _fits(schedule: Schedule, name: str, control: Control, model: Model) -> None
     """Refuse a schedule whose options the model does not have, or a control it has no form for."""
     try:
         schedule.reads(model.repetitions)
+        schedule.needs()
     except ValueError as error:
         raise InputError(f"--schedule {name}: {error} ({model.name})") from None
     if control.where != "host" and schedule.slots(model.repetitions) is None:
         raise InputError(f"--control {control}: schedule {name} has no device form")
-
-
-def _trace(scenario: Scenario, model: Model, shelf: Shelf) -> tuple[Trace, tuple[str, ...]]:
-    """The text to replay, as long as asked, and what must be said about it."""
-    notes: list[str] = []
-    tokens = scenario.tokens
-    if scenario.synth is not None:
-        trace = synthetic_from(scenario.synth, model.repetitions)
-        notes.append("the trace is synthetic: flips are independent, which real text is not")
-    else:
-        asked = model.default_trace if scenario.trace is None else scenario.trace
-        if asked is None:
-            raise InputError(f"--trace: {model.name} names no trace of its own; {_fitting(model.repetitions)}")
-        trace = shelf.trace(asked)
-        if tokens is None and not is_path(asked):
-            tokens = DEFAULT_TOKENS
-        if trace.repetitions != model.repetitions:
-            raise InputError(f"{trace.name}: the trace has {trace.repetitions} repetitions, {model.name} has "
-                             f"{model.repetitions}; {_fitting(model.repetitions)}")
-        if trace.model != model.name:
-            notes.append(f"the trace is transferred: it was recorded from {trace.model}, not from {model.name}")
-    if tokens is not None:
-        trace = limited(trace, tokens)
-    if scenario.prompt is not None:
-        trace = shifted(trace, scenario.prompt)
-    if not model.cross_attention and any(s.source_tokens for s in trace.sequences):
-        raise InputError(f"{trace.name}: source_tokens need a model with cross-attention; {model.name} has none")
-    return trace, tuple(notes)
-
-
-def _fitting(repetitions: int) -> str:
-    """The shipped traces that a model of so many repetitions can play, in words."""
-    from .catalog import traces_of
-
-    fitting = traces_of(repetitions)
-    synth = "flips=..." if repetitions > 1 else "count=1000"
-    return f"fitting traces: {', '.join(fitting)}" if fitting else f"give --trace FILE or --synth {synth}"

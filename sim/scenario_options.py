@@ -19,6 +19,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--model", default="speed_2x6", metavar="NAME|FILE", help="decoder, or a config.json (default speed_2x6)")
     add("--trace", metavar="NAME|FILE", help="recorded text (default: the model's)")
     add("--synth", metavar="flips=F+F+...", help="synthetic text: flip rates between exits[,count=N,seed=N]")
+    add("--acceptance", action="append", default=[], metavar="[WHO=]P,P,...|NAME",
+        help="how often proposed tokens are right, level by level, or a table of workloads/acceptance")
+    add("--acceptance-length", type=float, metavar="L", help="the same from the tokens committed per verification")
+    add("--seed", type=int, default=0, metavar="N", help="of described acceptance (default 0)")
     add("--schedule", default="speed", metavar="NAME[:K=V,...]", help="way of decoding (default speed)")
     add("--max-in-flight", type=int, metavar="D", help="speculation depth, as in speed:max_in_flight=D")
     add("--batch", type=int, default=1, metavar="B", help="sequences at a time (default 1)")
@@ -40,11 +44,15 @@ def scenario(options: argparse.Namespace, record: str = "passes") -> Scenario:
     schedule = options.schedule
     if options.max_in_flight is not None:
         schedule = with_option(schedule, "max_in_flight", str(options.max_in_flight))
+    acceptance = list(options.acceptance)
+    if options.acceptance_length is not None:
+        acceptance.append(f"length:{options.acceptance_length:g}")
     return Scenario(
         gpu=options.gpu, stack=options.stack, model=options.model, trace=options.trace, synth=options.synth,
-        schedule=schedule, batch=options.batch, tokens=options.tokens, prompt=options.prompt, tier=options.tier,
-        control=options.control, rival_control=options.rival_control, launch=options.launch, l2=options.l2,
-        record=record, sets=tuple(_change(text) for text in options.set),
+        acceptance=";".join(acceptance) or None, seed=options.seed, schedule=schedule, batch=options.batch,
+        tokens=options.tokens, prompt=options.prompt, tier=options.tier, control=options.control,
+        rival_control=options.rival_control, launch=options.launch, l2=options.l2, record=record,
+        sets=tuple(_change(text) for text in options.set),
     )
 
 

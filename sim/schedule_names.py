@@ -7,8 +7,10 @@ and leaves defaults out, so that one schedule has one name.
 from __future__ import annotations
 
 import difflib
+import math
 import types
 import typing
+from contextlib import suppress
 from dataclasses import fields
 from typing import Any
 
@@ -57,7 +59,7 @@ def with_option(text: str, key: str, value: str) -> str:
 
 
 def _value(hint: Any, text: str, where: str) -> Any:
-    """The text as the option's type: whole numbers, lists of them joined by `+`, words, none."""
+    """The text as the option's type: numbers, lists of whole ones joined by `+`, words, names, none."""
     kinds = typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
     for kind in kinds:
         origin = typing.get_origin(kind)
@@ -69,9 +71,16 @@ def _value(hint: Any, text: str, where: str) -> Any:
             raise InputError(f"{where}: {text!r} is none of {', '.join(typing.get_args(kind))}")
         if kind is int and _is_whole(text):
             return int(text)
+        if kind is str and text:
+            return text
+        if kind is float:
+            with suppress(ValueError):
+                if math.isfinite(number := float(text)):
+                    return number
         if origin is tuple and all(_is_whole(part) for part in text.split("+")):
             return tuple(sorted({int(part) for part in text.split("+")}))
-    expected = "whole numbers joined by +" if any(typing.get_origin(k) is tuple for k in kinds) else "a whole number"
+    listed = any(typing.get_origin(k) is tuple for k in kinds)
+    expected = "whole numbers joined by +" if listed else "a number" if float in kinds else "a whole number"
     raise InputError(f"{where}: {text!r} is not {expected}")
 
 

@@ -13,6 +13,7 @@ from . import catalog
 from .config import apply
 
 if TYPE_CHECKING:
+    from .acceptance import Acceptance
     from .catalog import Changes
     from .config import Loaded
     from .hardware import Gpu
@@ -46,6 +47,11 @@ class Shelf:
     def plan(self, name: str) -> Loaded[Plan]:
         """The execution plan of this name or file."""
         loaded: Loaded[Plan] = self._kept("plan", name, catalog.load_plan)
+        return loaded
+
+    def acceptance(self, name: str) -> Loaded[Acceptance]:
+        """The acceptance table of this name or file."""
+        loaded: Loaded[Acceptance] = self._kept("acceptance", name, catalog.load_acceptance)
         return loaded
 
     def trace(self, name: str) -> Trace:

@@ -49,6 +49,8 @@ class Pattern(NamedTuple):
     """Rows that ran, padded and idle ones included."""
     heads: int
     """Rows whose head was read."""
+    model: str = "target"
+    """Which of the run's models it is a pass of."""
 
 
 class Slot(NamedTuple):
@@ -101,7 +103,9 @@ class Counters:
     """Exact totals of a run."""
 
     passes: int = 0
-    """Sweeps of the group."""
+    """Sweeps of the target's group. Rows and heads are the target's as well; kernels, bytes and flop are everyone's."""
+    draft_passes: int = 0
+    """Passes of further models."""
     launch_units: int = 0
     kernels: int = 0
     row_passes: int = 0
@@ -201,7 +205,8 @@ class Timeline:
             ],
             "commits": [list(moment) for moment in self.commits],
             "patterns": [
-                {"duration_ps": p.duration_ps, "rows": p.rows, "heads": p.heads, "spans": [list(s) for s in p.spans]}
+                {"duration_ps": p.duration_ps, "rows": p.rows, "heads": p.heads, "model": p.model,
+                 "spans": [list(s) for s in p.spans]}
                 for p in self.patterns
             ],
             "occurrences": [list(pair) for pair in zip(self.occurrence_pattern, self.occurrence_ps, strict=True)],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from speedsim.acceptance import Facts
 from speedsim.batch import in_lock_step
 from speedsim.hardware import L2, Energy, Gpu, Hbm, Launch, Link, Sm
 from speedsim.machine.build import sim_machine
@@ -12,7 +13,21 @@ from speedsim.machine.player import Setting
 from speedsim.model import Model
 from speedsim.oracle import StrictOracle, TraceOracle
 from speedsim.plan import Plan
-from speedsim.program import Commit, Ids, Issue, Oracle, Pass, Program, Retire, Squash, Text, Wait, watched
+from speedsim.program import (
+    TARGET,
+    Commit,
+    Ids,
+    Issue,
+    Needs,
+    Oracle,
+    Pass,
+    Program,
+    Retire,
+    Squash,
+    Text,
+    Wait,
+    watched,
+)
 from speedsim.stack import AttentionKernels, Control, GemmKernels, HostWork, Kernels, Stack, Uncertainty
 from speedsim.timeline import Timeline
 from speedsim.trace import Sequence, Trace
@@ -47,6 +62,11 @@ class Played:
     def heads(self) -> list[list[list[int]]]:
         """The same for rows whose head is read."""
         return [[[r.position, r.depth + p.repetitions] for r in p.rows if r.token in p.exits] for p in self.passes]
+
+    @property
+    def sweeps(self) -> int:
+        """Of the target's group."""
+        return sum(p.repetitions for p in self.passes if p.model == TARGET)
 
 
 def play(program: Program) -> Played:
@@ -131,19 +151,22 @@ def speed_shape(group_layers: int = 2, repetitions: int = 6, **changes: object) 
 
 def simulate(schedule: object, trace: Trace, *, gpu: Gpu | None = None, stack: Stack | None = None,
              model: Model | None = None, plan: Plan = WHOLE, batch: int = 1, record: str = "passes",
-             control: str | None = None, strict: bool = False, concurrent: bool = False,
+             control: str | None = None, strict: bool = False, concurrent: bool = False, facts: Facts | None = None,
+             draft: Model | None = None,
              **machine: object) -> Timeline:
-    """Play a schedule over a trace on a tiny machine."""
+    """Play a schedule over a trace on a tiny machine; every further model it needs is `draft`."""
     gpu, stack, model = gpu or tiny_gpu(), stack or tiny_stack(), model or speed_shape()
     where = Control.parse(control or stack.control)
     sequences = {s.id: s for s in trace.sequences}
-    oracle: Oracle = TraceOracle(sequences)
+    oracle: Oracle = TraceOracle(sequences, facts)
     if strict:
         oracle = StrictOracle(oracle)
     ids = Ids()
     each = ((s.id, schedule.program(oracle, text_of(s), ids)) for s in trace.sequences)
     fixed = None if where.where == "host" else schedule.slots(model.repetitions)
+    needs = schedule.needs()
     setting = Setting(stack, where, stack.launch, fixed, schedule.reads(model.repetitions), batch,
-                      concurrent=concurrent)
+                      concurrent=concurrent or needs != Needs(), devices=needs.devices,
+                      models={name: (draft or speed_shape(1, 1), plan) for name, _ in needs.models})
     player = sim_machine(gpu, stack, model, plan, setting, record, **machine)
     return player.play(watched(in_lock_step(each, batch, ids), oracle))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 from speedsim import trace
-from speedsim.program import Pass, Row
+from speedsim.program import TARGET, Pass, Row, Tree
 
 from .refusal import RefusedError
 
@@ -66,7 +66,23 @@ class ExecutionLog:
         return prediction == self.eos or self.last.get(row.sequence) == row.position
 
 
-class LiveOracle:
+class ExitsOnly:
+    """An oracle's answers about other proposers: the reference decoder runs none but its exits."""
+
+    def accepted(self, proposer: str, sequence: int, position: int, k: int, verifier: str = TARGET) -> int:
+        """Refused."""
+        raise RefusedError(f"the reference decoder runs no proposer {proposer!r}")
+
+    def path(self, proposer: str, sequence: int, position: int, tree: Tree, verifier: str = TARGET) -> tuple[int, ...]:
+        """Refused."""
+        raise RefusedError(f"the reference decoder runs no proposer {proposer!r}")
+
+    def confidence(self, proposer: str, sequence: int, position: int) -> float:
+        """Refused."""
+        raise RefusedError(f"the reference decoder runs no proposer {proposer!r}")
+
+
+class LiveOracle(ExitsOnly):
     """Answers from what the machine's heads said in this very run. Nothing is off-text: every row really ran."""
 
     def __init__(self, log: ExecutionLog) -> None:
@@ -86,12 +102,8 @@ class LiveOracle:
         """Whether the row commits the end of the text."""
         return self._log.ends(row, self._log.heard[row.token, self._log.repetitions])
 
-    def accepted(self, proposer: str, sequence: int, position: int, k: int) -> int:
-        """No proposer but the exits runs in the reference decoder."""
-        raise LookupError(f"the reference decoder runs no proposer {proposer!r}")
 
-
-class LogOracle:
+class LogOracle(ExitsOnly):
     """Answers from a log, and refuses a run whose rows differ from the log's."""
 
     def __init__(self, log: ExecutionLog) -> None:
@@ -131,10 +143,6 @@ class LogOracle:
     def ends(self, row: Row) -> bool:
         """Whether the row commits the end of the text."""
         return self._log.ends(row, self.heard[row.token, self._log.repetitions])
-
-    def accepted(self, proposer: str, sequence: int, position: int, k: int) -> int:
-        """No proposer but the exits is logged."""
-        raise LookupError(f"the log records no proposer {proposer!r}")
 
 
 def recorded(log: ExecutionLog, committed: Iterable[tuple[int, int, int]]) -> list[trace.Sequence]:

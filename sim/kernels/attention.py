@@ -1,8 +1,10 @@
-"""Decode attention: every row reads the keys and values of its own context.
+"""Decode attention: every row attends to its own context; what rows have in common is read once.
 
-    bytes = sum over rows of context * 2 * kv_heads * head_dim * size,    flop = 4 * context * q_heads * head_dim
+    bytes = keys read by any row of (layer instance, place) * 2 * kv_heads * head_dim * size
+    flop = sum over rows of 4 * context * q_heads * head_dim
 
-Rows of one sequence at different depths read different layer instances, so no read is shared between them.
+Rows of one sequence at different depths read different layer instances, so no read is shared between them; at one depth
+they share their prefix.
 Cross-attention is the opposite: its keys and values are the same at every depth, and one read serves all rows of a
 sequence. A CTA takes one head of keys and values; while SMs would stand idle a context is split over several CTAs, and
 a second kernel combines them (FlashDecoding).
@@ -36,17 +38,18 @@ def flop_per_key(model: Model) -> int:
 
 
 def attention(model: Model, of: tuple[tuple[int, RowShape], ...], kernels: AttentionKernels, sms: int) -> Part:
-    """Self-attention of rows against the keys and values of (layer instance, place)."""
+    """Self-attention of rows against the keys and values of (layer instance, place); what several rows of one read,
+    their common prefix, is read once."""
     flop = sum(row.context for _, row in of) * flop_per_key(model)
-    longest: dict[tuple[int, int], int] = {}
+    keys: dict[tuple[int, int], int] = {}
     for instance, row in of:
         key = (instance, row.place)
-        longest[key] = max(longest.get(key, 0), row.context)
+        keys[key] = keys.get(key, 0) + (row.context if row.own is None else row.own)
     together: dict[int, int] = {}
-    for (instance, _), context in sorted(longest.items()):
+    for (instance, _), context in sorted(keys.items()):
         together[instance] = together.get(instance, 0) + context * model.kv_bytes
     reads = tuple(Access(Tensor(("kv", instance), "kv"), size) for instance, size in together.items())
-    grid, splits = _split(model, max(1, len(longest)), max(longest.values(), default=1), kernels, sms)
+    grid, splits = _split(model, max(1, len(keys)), max(keys.values(), default=1), kernels, sms)
     return Part(flop, reads, grid, splits)
 
 

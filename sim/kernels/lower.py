@@ -5,7 +5,8 @@
     coda, exit              rows whose head is read
 
 Weights are read once per kernel, whatever the rows. Keys and values belong to one layer instance: rows of different
-depths share none, and those of one instance lie together for the cache, whichever places of the batch they are of.
+depths share none; rows of one sequence at one depth (a verification, siblings of a tree) read their common prefix once
+and their own tails apart. Those of one instance lie together for the cache, whichever places of the batch they are of.
 Activations between kernels are counted at every kernel's border.
 Ignored: the arithmetic outside matrices and attention (it never decides a decode step).
 """
@@ -38,6 +39,10 @@ class RowShape(NamedTuple):
     """Keys it attends to, its own included, rounded up to the attention block."""
     read: bool
     """Whether its head is read."""
+    own: int | None = None
+    """Keys that no row before it reads at the same depth and place; None: all of its context, the first row there."""
+    coda_own: int | None = None
+    """The same among the rows whose head is read, which meet in the coda."""
 
 
 class PassShape(NamedTuple):
@@ -55,6 +60,8 @@ class PassShape(NamedTuple):
     """Length of the cross-attention."""
     prompt: bool = False
     """Whether each row stands for a whole prompt of its context's length, taken in at once."""
+    meets: bool = False
+    """Whether several rows read keys and values of one layer instance and place."""
 
 
 def prefill_shape(tokens: int, repetitions: int) -> PassShape:
@@ -100,7 +107,7 @@ class Lowering:
             for number in range(model.group_layers):
                 yield from self._layer(("group", number), None, shape.width, rows, shape)
         if shape.heads:
-            read = tuple(r for r in shape.rows if r.read)
+            read = tuple(r._replace(own=r.coda_own) for r in shape.rows if r.read)
             behind = model.prelude + model.group_layers * model.repetitions
             for number in range(model.coda):
                 yield from self._layer(("coda", number), behind + number, shape.heads, read, shape)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..hardware import Energy
 from ..kernels.lower import Lowering, prefill_shape
-from ..program import Machine, Program
+from ..program import TARGET, Machine, Program
 from ..units import InputError, NotCoveredError
 from .computed import Cache, Computer
 from .fluid import FluidDevice
@@ -16,7 +16,6 @@ from .launch import Launcher
 from .player import Setting, SimMachine
 from .recorder import Recorder
 from .roofline import RooflineDevice
-from .setting import TARGET
 from .streams import Part, StreamsMachine
 from .tally import Tally, tally
 from .work import Device
@@ -50,7 +49,7 @@ def sim_machine(gpu: Gpu, stack: Stack, model: Model, plan: Plan, setting: Setti
         cache = Cache(Residency(gpu.l2, grain))
         computers = {
             name: _computer(gpu, stack, Lowering(*pair, stack.kernels, gpu.generation, gpu.sm.count), tier, remember,
-                            cache=cache, owner=name)
+                            cache=cache, owner=TARGET if name in setting.shared else name)
             for name, pair in models.items()
         }
         parts.append(Part(_device(gpu, stack, tier), tier == "roofline", computers))

@@ -13,10 +13,10 @@ from ..hardware import Energy
 from ..kernels.demand import Grid, Kernel
 from ..kernels.lower import Lowering, PassShape
 from ..model import Model
+from ..program import TARGET
 from .l2 import Residency, State
 from .power import throttled
 from .prepared import Piece, Prepared, Read, prepared, role
-from .setting import TARGET
 from .work import Device, Timed, Work, alone
 
 MOST_KEPT = 4096
@@ -44,6 +44,9 @@ class Computed:
     row_bytes_per_key: tuple[int, ...] = ()
     row_missed_per_key: tuple[int, ...] = ()
     """Bytes of each row per key of its context before the cache, and after it in 1 / MISS_UNIT."""
+    row_coda_bytes_per_key: tuple[int, ...] = ()
+    row_coda_missed_per_key: tuple[int, ...] = ()
+    """The coda's part of these, where rows meet in a layer instance."""
 
 
 class Cache:
@@ -191,12 +194,14 @@ class Computer:
             timed.append(time)
         unit = self.model.kv_bytes * MISS_UNIT
         row_missed = tuple([round(sum([missing[i] for i in of]) * unit) for of in ready.instances])
-        key = (tuple(content), row_missed)
+        coda_missed = tuple([round(sum([missing[i] for i in of[len(of) - n:]]) * unit)
+                             for of, n in zip(ready.instances, ready.codas, strict=True)]) if shape.meets else ()
+        key = (tuple(content), row_missed, coda_missed)
         known = self._equal.get(key)
         if known is None:
             known = self._equal[key] = Computed(
                 tuple(timed), ready.flop, ready.requested, hbm, knee, ready.row_flop_per_key, ready.row_bytes_per_key,
-                row_missed)
+                row_missed, tuple([n * self.model.kv_bytes for n in ready.codas]) if shape.meets else (), coda_missed)
         return known
 
     def _prepare(self, shape: PassShape) -> Prepared:

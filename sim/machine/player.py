@@ -18,13 +18,13 @@ from collections.abc import Callable
 from typing import Any
 
 from ..kernels.lower import PassShape
-from ..program import NOTHING, Commit, Host, Issue, Pass, Program, Retire, Squash, Wait
+from ..program import NOTHING, TARGET, Commit, Host, Issue, Pass, Program, Retire, Squash, Wait
 from ..timeline import Span, Timeline
 from ..units import NotCoveredError
 from .computed import Computer
 from .launch import Launcher
 from .recorder import Recorder
-from .setting import TARGET, Setting, host_work_ps
+from .setting import Setting, host_work_ps
 from .shapes import Shaper
 
 __all__ = ["Setting", "SimMachine"]
@@ -45,14 +45,13 @@ class SimMachine:
         self._ends: dict[int, int] = {}
         self._open: deque[int] = deque()
         """Ends of units whose decision the host has not read yet (lagged control)."""
-        self._shaper = Shaper(setting)
+        self._shaper = Shaper(setting, (TARGET,) if computer.model.coda else ())
 
     def play(self, program: Program) -> Timeline:
         """Run the program to its end."""
         deeds: dict[type, Callable[[Any], frozenset[int] | None]] = {
             Wait: self._wait, Retire: self._retire, Host: self._work,
-            Commit: lambda command: self._recorder.commit(command.token, self._decided()),
-            Squash: lambda command: self._recorder.squash(command.tokens),
+            Commit: self._commit, Squash: self._squash,
         }
         try:
             command = next(program)
@@ -69,9 +68,15 @@ class SimMachine:
             self._launch()
         return self._recorder.timeline()
 
-    def _decided(self) -> int:
-        """When what the program knows now was known: to the host, or on the device."""
-        return self._now if self._setting.control.where == "host" else self._free
+    def _commit(self, command: Commit) -> None:
+        """The token is text from when that was known: to the host, or on the device."""
+        decided = self._now if self._setting.control.where == "host" else self._free
+        self._recorder.commit(command.token, decided)
+        self._shaper.settle((command.token,))
+
+    def _squash(self, command: Squash) -> None:
+        self._recorder.squash(command.tokens)
+        self._shaper.settle(command.tokens)
 
     def _wait(self, command: Wait) -> frozenset[int]:
         """Answer a Wait as the control says; every pass before it is given to the device first."""

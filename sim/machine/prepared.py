@@ -69,6 +69,8 @@ class Prepared(NamedTuple):
     """Bytes that miss it whatever it holds."""
     instances: tuple[tuple[int, ...], ...]
     """Layer instances whose keys and values each row reads."""
+    codas: tuple[int, ...]
+    """How many of them, the last ones, are the coda's."""
     row_flop_per_key: tuple[int, ...]
     row_bytes_per_key: tuple[int, ...]
 
@@ -91,7 +93,9 @@ def prepared(pieces: tuple[Piece, ...], shape: PassShape, model: Model) -> Prepa
     per_key = flop_per_key(model)
     row_flop = tuple(len(of) * per_key for of in instances)
     flop -= sum(each * row.context for each, row in zip(row_flop, shape.rows, strict=True))
-    return Prepared(pieces, flop, requested, missed, instances, row_flop,
+    behind = model.prelude + model.group_layers * model.repetitions
+    codas = tuple(sum(i >= behind for i in of) for of in instances)
+    return Prepared(pieces, flop, requested, missed, instances, codas, row_flop,
                     tuple(len(of) * model.kv_bytes for of in instances))
 
 

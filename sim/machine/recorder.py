@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import mul
 from typing import NamedTuple
 
-from ..kernels.lower import PassShape
+from ..kernels.lower import PassShape, RowShape
 from ..model import Model
-from ..program import Pass
+from ..program import TARGET, Pass
 from ..timeline import Decode, Pattern, Slot, Span, Timeline
 from .computed import MISS_UNIT, Computed
 from .launch import Launched
@@ -39,12 +39,22 @@ class Shown(NamedTuple):
 class _Tally:
     """How often a computed pass ran, and over which contexts in all."""
 
-    __slots__ = ("contexts", "times")
+    __slots__ = ("coda_spared", "contexts", "spared", "times")
 
     def __init__(self, rows: int) -> None:
         self.times = 0
         self.contexts = [0] * rows
         """Sums by row."""
+        self.spared = [0] * rows
+        self.coda_spared = [0] * rows
+        """Keys of them that a row before it had read already, in the prelude and the group, and in the coda."""
+
+    def spare(self, index: int, context: int, keys: RowShape) -> None:
+        """A row ran that may have met others."""
+        if keys.own is not None:
+            self.spared[index] += context - keys.own
+        if keys.coda_own is not None:
+            self.coda_spared[index] += context - keys.coda_own
 
 
 class Recorder:
@@ -53,7 +63,7 @@ class Recorder:
     def __init__(self, model: Model, record: str) -> None:
         self._timeline = Timeline("predicted", model.repetitions, record)
         self._asked = record
-        self._known: dict[tuple[int, int, int], int] = {}
+        self._known: dict[tuple[int, int, int, str], int] = {}
         self._row: dict[int, tuple[int, int]] = {}
         self._start: dict[int, int] = {}
         self._last: dict[int, tuple[int, int, int]] = {}
@@ -110,19 +120,27 @@ class Recorder:
         item, shape, idle, padded = shown
         count, sweeps, rows = self._timeline.counters, item.repetitions, item.rows
         live = len(rows)
-        count.passes += sweeps
-        count.row_passes += sweeps * live
-        count.idle_row_passes += sweeps * idle
-        count.padded_row_passes += sweeps * padded
-        count.head_reads += len(item.exits)
-        count.rows_per_pass[live] = count.rows_per_pass.get(live, 0) + sweeps
+        if item.model == TARGET:
+            count.passes += sweeps
+            count.row_passes += sweeps * live
+            count.idle_row_passes += sweeps * idle
+            count.padded_row_passes += sweeps * padded
+            count.head_reads += len(item.exits)
+            count.rows_per_pass[live] = count.rows_per_pass.get(live, 0) + sweeps
+        else:
+            count.draft_passes += sweeps
         self._launched[launched] = self._launched.get(launched, 0) + 1
-        contexts = self._tally(computed).contexts
+        tally = self._tally(computed)
+        contexts = tally.contexts
         for index, row in enumerate(rows):
             contexts[index] += row.position + 1
             if row.depth == 0:
-                self._row[row.token] = (row.sequence, row.position)
                 self._start.setdefault(row.sequence, host_ps)
+                if item.model == TARGET:
+                    self._row[row.token] = (row.sequence, row.position)
+        if shape.meets:
+            for index, (row, keys) in enumerate(zip(rows, shape.rows, strict=True)):
+                tally.spare(index, row.position + 1, keys)
         if self._timeline.record != "summary":
             self._occurrence(item, shape, launched, host_ps)
             self._left(resident())
@@ -164,6 +182,10 @@ class Recorder:
                 count.hbm_bytes[kind] += times * size
             count.requested_bytes["kv"] += sum(map(mul, contexts, computed.row_bytes_per_key))
             self._missed += sum(map(mul, contexts, computed.row_missed_per_key))
+            if computed.row_coda_bytes_per_key:
+                requested, missed = _spared(computed, tally)
+                count.requested_bytes["kv"] -= requested
+                self._missed -= missed
         count.hbm_bytes["kv"] += self._missed // MISS_UNIT
         self._missed %= MISS_UNIT
         self._launched.clear()
@@ -179,12 +201,12 @@ class Recorder:
             del line.occurrence_ps[:], line.occurrence_pattern[:], line.occurrence_resident[:]
             return
         body = launched.body
-        key = (body.number, shape.width, shape.heads)
+        key = (body.number, shape.width, shape.heads, item.model)
         known = self._known.get(key)
         if known is None:
             known = self._known[key] = len(line.patterns)
             kept = body.spans if self._asked == "kernels" else ()
-            line.patterns.append(Pattern(kept, body.duration_ps, shape.width, shape.heads))
+            line.patterns.append(Pattern(kept, body.duration_ps, shape.width, shape.heads, item.model))
         line.occurrence_pattern.append(known)
         line.occurrence_ps.append(host_ps + launched.start_ps)
         exits, sweeps = item.exits, item.repetitions
@@ -241,6 +263,16 @@ class Recorder:
         """A sequence ended: its span of decoding is known."""
         first, end, tokens = self._last.pop(sequence)
         self._timeline.decodes.append(Decode(sequence, self._start.pop(sequence), end, tokens, first))
+
+
+def _spared(computed: Computed, tally: _Tally) -> tuple[int, int]:
+    """Bytes of keys and values, and those that miss in 1 / MISS_UNIT, that no row read a second time."""
+    amounts = []
+    for each, coda in ((computed.row_bytes_per_key, computed.row_coda_bytes_per_key),
+                       (computed.row_missed_per_key, computed.row_coda_missed_per_key)):
+        amounts.append(sum(spared * (whole - behind) + coda_spared * behind for spared, coda_spared, whole, behind
+                           in zip(tally.spared, tally.coda_spared, each, coda, strict=True)))
+    return amounts[0], amounts[1]
 
 
 def _between_passes(line: Timeline) -> Iterator[Span]:

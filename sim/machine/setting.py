@@ -11,9 +11,6 @@ from ..program import Host
 from ..stack import Control, Stack
 from ..units import NotCoveredError
 
-TARGET = "target"
-"""Name of the first model in Pass.model."""
-
 
 @dataclass(frozen=True, slots=True)
 class Setting:
@@ -34,6 +31,8 @@ class Setting:
     """GPUs, all alike."""
     models: Mapping[str, tuple[Model, Plan]] = field(default_factory=dict)
     """Further models by the name in Pass.model, each on all devices."""
+    shared: frozenset[str] = frozenset()
+    """Those of them whose tensors are the first model's own."""
 
 
 def host_work_ps(setting: Setting, command: Host) -> int:

@@ -1,5 +1,8 @@
 """From passes to the shapes that their kernels depend on: places in the batch, captured widths, fixed slots.
 
+Tokens in flight form a tree: siblings are guesses at one position. Rows that meet at one depth read the keys of their
+common line once. Ignored: rows that meet in the middle of a pass of several repetitions.
+
 Under lagged and device control the target's rows stand in fixed slots: every pass runs at full width, empty slots
 included. Further models have no slots: their passes run with the rows they have. A sequence's place is the same for
 every model.
@@ -7,21 +10,43 @@ every model.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ..kernels.lower import PassShape, RowShape
-from ..program import Pass
+from ..program import TARGET, Pass, Row
 from .recorder import Shown
-from .setting import TARGET, Setting
+from .setting import Setting
+
+_CODA = -1
+"""Where rows of all depths meet."""
+
+
+class _Met:
+    """Rows of one sequence that meet in a layer instance, and what any of them reads."""
+
+    __slots__ = ("first", "text", "tokens")
+
+    def __init__(self, first: Row) -> None:
+        self.first = first
+        self.text = -1
+        """Last position of the text; looked up when a second row comes."""
+        self.tokens: set[int] = set()
+        """In flight."""
 
 
 class Shaper:
     """Gives sequences their places and passes their shapes."""
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: Setting, codas: Iterable[str] = ()) -> None:
+        """`codas` are the models that have layers behind the group, where all rows that are read meet."""
         self._setting = setting
         self._place: dict[int, int] = {}
         self._vacant = list(range(setting.places))
         self._block = setting.stack.kernels.attention.block
         self._captures = setting.launch.startswith("graph")
+        self._codas = frozenset(codas)
+        self._parents: dict[int, int | None] = {}
+        """Tokens in flight whose input is a guess, and their parents."""
 
     @property
     def empty(self) -> bool:
@@ -33,6 +58,11 @@ class Shaper:
         self._vacant.append(self._place.pop(sequence))
         self._vacant.sort(reverse=True)
 
+    def settle(self, tokens: Iterable[int]) -> None:
+        """These tokens are text now, or discarded: in flight no more."""
+        for token in tokens:
+            self._parents.pop(token, None)
+
     def mode(self, shapes: list[PassShape]) -> str:
         """The launch mode of a unit: eager where a pass is wider than any captured graph."""
         widths = self._setting.stack.widths
@@ -43,22 +73,54 @@ class Shaper:
     def shape(self, item: Pass) -> PassShape:
         """What the pass's kernels depend on."""
         setting, block = self._setting, self._block
-        exits = item.exits
-        rows = []
-        entering = 0
-        for token, sequence, position, depth, _, _ in item.rows:
+        exits = frozenset(item.exits)
+        entered = [row for row in item.rows if row.depth == 0]
+        self._parents.update((row.token, row.parent) for row in entered if row.source is not None)
+        entering, rows = len(entered), []
+        meeting: dict[tuple[int, int], _Met] = {}
+        meets = False
+        for row in item.rows:
+            token, sequence, position, depth, _, _ = row
             place = self._place.get(sequence)
             if place is None:
                 place = self._place[sequence] = self._vacant.pop()
-            entering += depth == 0
-            rows.append(RowShape(place, depth, -(-(position + 1) // block) * block, token in exits))
-        heads, width = len(exits), len(rows)
+            read = token in exits
+            own = self._own(meeting, (place, depth), row)
+            coda_own = self._own(meeting, (place, _CODA), row) if read and item.model in self._codas else None
+            meets = meets or own is not None or coda_own is not None
+            rows.append(RowShape(place, depth, -(-(position + 1) // block) * block, read, own, coda_own))
+        heads, width = len(item.exits), len(rows)
         if setting.slots is not None and item.model == TARGET:
             width = setting.slots * setting.places
             entering = setting.places if setting.slots > 1 else entering
             heads = self._fixed_heads(item) * setting.places
         width = self._width(width)
-        return PassShape(tuple(rows), width, entering, heads, item.repetitions, setting.source_tokens)
+        return PassShape(tuple(rows), width, entering, heads, item.repetitions, setting.source_tokens, meets=meets)
+
+    def _own(self, meeting: dict[tuple[int, int], _Met], at: tuple[int, int], row: Row) -> int | None:
+        """Keys that the row reads and no row that met there before it; None for the first."""
+        met = meeting.get(at)
+        if met is None:
+            meeting[at] = _Met(row)
+            return None
+        if met.text < 0:
+            met.tokens.update(line := self._line(met.first))
+            met.text = met.first.position - len(line)
+        line = self._line(row)
+        text = row.position - len(line)
+        own = len(met.tokens.union(line)) - len(met.tokens) + max(0, text - met.text)
+        met.tokens.update(line)
+        met.text = max(met.text, text)
+        return own
+
+    def _line(self, row: Row) -> list[int]:
+        """The row's token and its parents, as far as they are guesses; those before them are text."""
+        line: list[int] = []
+        token: int | None = row.token
+        while token is not None and token in self._parents:
+            line.append(token)
+            token = self._parents[token]
+        return line
 
     def shown(self, item: Pass, shape: PassShape) -> Shown:
         """What the recorder keeps of a pass beside its cost."""

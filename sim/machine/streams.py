@@ -27,6 +27,7 @@ from ..hardware import Gpu
 from ..kernels.lower import PassShape
 from ..program import (
     NOTHING,
+    TARGET,
     Cancel,
     Command,
     Commit,
@@ -47,7 +48,7 @@ from .lane import Lane
 from .launch import Launcher
 from .links import Links
 from .recorder import Recorder
-from .setting import TARGET, Setting, host_work_ps
+from .setting import Setting, host_work_ps
 from .shapes import Shaper
 from .stream import Job, Stream, Unit
 from .work import Device
@@ -75,7 +76,7 @@ class StreamsMachine:
         self._journal = Journal(recorder)
         self._lanes = [Lane(env, part.device, gpu.energy, part.alone, self._journal.account) for part in parts]
         self._links = Links(env, gpu, recorder)
-        self._shaper = Shaper(setting)
+        self._shaper = Shaper(setting, (name for name, of in parts[0].computers.items() if of.model.coda))
         self._streams: dict[tuple[int, int], Stream] = {}
         self._units: dict[tuple[int, int], list[tuple[Job, PassShape | None]]] = {}
         """Issued and not launched, by device and stream."""
@@ -170,10 +171,12 @@ class StreamsMachine:
     def _commit(self, command: Commit) -> None:
         self._journal.commit(command.token, self._now, self._basis)
         self._links.drop((command.token,))
+        self._shaper.settle((command.token,))
 
     def _squash(self, command: Squash) -> None:
         self._journal.squash(command.tokens)
         self._links.drop(command.tokens)
+        self._shaper.settle(command.tokens)
 
     def _cancel(self, command: Cancel) -> None:
         self._by_host("Cancel")

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..kernels.lower import prefill_shape
-from ..program import NOTHING, Commit, Issue, Pass, Program, Retire, Squash, Wait
+from ..program import NOTHING, TARGET, Commit, Issue, Pass, Program, Retire, Squash, Wait
 from ..timeline import Timeline
 from ..units import NotCoveredError
 from .computed import Computed, Computer
@@ -109,7 +109,7 @@ class _Walk:
 
     def through(self, program: Program) -> None:
         """Answer every command of the program."""
-        shaper = Shaper(self.setting)
+        shaper = Shaper(self.setting, (TARGET,) if self.computer.model.coda else ())
         command = next(program, None)
         while command is not None:
             answer = NOTHING
@@ -121,8 +121,10 @@ class _Walk:
             elif type(command) is Commit:
                 self.recorder.commit(command.token, 0)
                 self._ended[self._of.pop(command.token)] = len(self.units)
+                shaper.settle((command.token,))
             elif type(command) is Squash:
                 self.recorder.squash(command.tokens)
+                shaper.settle(command.tokens)
             elif type(command) is Retire and not self._open:
                 self.recorder.retire(command.sequence)
                 shaper.leave(command.sequence)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ..program import Commit, Ids, Issue, Oracle, Pass, Program, Row, Text, Wait
+from ..program import Commit, Ids, Issue, Needs, Oracle, Pass, Program, Row, Text, Wait
 
 
 class Single(NamedTuple):
@@ -45,6 +45,14 @@ class Autoregressive:
     def slots(self, repetitions: int) -> int:
         """One row stands on the device at any time."""
         return 1
+
+    def needs(self) -> Needs:
+        """The target alone."""
+        return Needs()
+
+    def least_passes(self, tokens: int, repetitions: int) -> int:
+        """Nothing is proposed: all repetitions of every token."""
+        return tokens * repetitions
 
     def unit(self, repetitions: int) -> tuple[int, ...]:
         """Repetitions of each pass between two decisions of the device form."""

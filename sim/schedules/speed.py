@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from ..program import Commit, Ids, Issue, Oracle, Pass, Program, Row, Squash, Text, Wait
+from ..program import Commit, Ids, Issue, Needs, Oracle, Pass, Program, Row, Squash, Text, Wait
 
 UNREAD = -9
 """The device form's mark of a token whose head has not been read; no prediction equals it."""
@@ -104,6 +104,16 @@ class Speed:
         """Most rows in flight: children follow their parent by the first exit's repetitions, or the cap holds."""
         most = -(-repetitions // min(self.reads(repetitions)))
         return most if self.max_in_flight is None else min(self.max_in_flight, most)
+
+    def needs(self) -> Needs:
+        """The target alone."""
+        return Needs()
+
+    def least_passes(self, tokens: int, repetitions: int) -> int:
+        """A token enters every first exit, or with the commit that makes room under the cap."""
+        first, most = min(self.reads(repetitions)), self.slots(repetitions)
+        rounds, place = divmod(tokens - 1, most) if most * first < repetitions else (0, tokens - 1)
+        return repetitions * (rounds + 1) + place * first
 
     def program(self, oracle: Oracle, text: Text, ids: Ids) -> Program:
         """One loop turn is one pass: advance, read, squash behind the oldest flip, commit, let the next token in."""
