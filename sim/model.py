@@ -4,6 +4,8 @@
 
 Every layer instance has keys and values of its own: prelude + U x G + coda of them. Cross-attention keys and values
 are the same for every repetition (U sets, computed once per sequence).
+A drafter is a decoder as well: of one layer, or of heads alone that stand side by side on the target's state, with the
+target's head and embedding or its own.
 """
 
 from __future__ import annotations
@@ -28,6 +30,24 @@ class Dtypes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Heads:
+    """The exit's heads."""
+
+    count: int = 1
+    """Heads that are read side by side for every row whose head is read: a drafter's guesses several tokens ahead."""
+    layers: int = 0
+    """Layers d_model -> d_model of each head, before its vocabulary."""
+    borrowed: bool = False
+    """Whether head and embedding are the target's own."""
+
+    def __post_init__(self) -> None:
+        if self.count < 1 or self.layers < 0:
+            raise ValueError(f"heads.count={self.count} is below 1, or heads.layers={self.layers} is negative")
+        if self.borrowed and (self.count > 1 or self.layers):
+            raise ValueError("heads.borrowed: the target has one head, without layers")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
     """A decoder; `name` is its file's."""
 
@@ -41,7 +61,7 @@ class Model:
     gated: bool
     vocab: int
     group_layers: int
-    """U: unique layers of the group."""
+    """U: unique layers of the group; 0 for a drafter of heads alone."""
     repetitions: int
     """G: times the group is applied; 1 for an unshared decoder."""
     prelude: int = 0
@@ -53,14 +73,15 @@ class Model:
     cross_attention: bool = False
     tied: bool = True
     """The head is the embedding's transpose."""
+    heads: Heads = Heads()
     dtype: Dtypes = Dtypes()
     default_trace: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("d_model", "q_heads", "kv_heads", "head_dim", "ffn", "vocab", "group_layers", "repetitions"):
+        for name in ("d_model", "q_heads", "kv_heads", "head_dim", "ffn", "vocab", "repetitions"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} is below 1")
-        for name in ("prelude", "coda"):
+        for name in ("prelude", "group_layers", "coda"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)} is negative")
         if self.q_heads % self.kv_heads:
@@ -106,8 +127,9 @@ class Model:
 
     @property
     def head_bytes(self) -> int:
-        """Weights of the head."""
-        return self.weight_bytes(self.vocab, self.d_model)
+        """Weights of the head, or of all heads with their layers."""
+        block = self.weight_bytes(self.d_model, self.d_model)
+        return self.heads.count * (self.weight_bytes(self.vocab, self.d_model) + self.heads.layers * block)
 
     @property
     def total_bytes(self) -> int:
@@ -117,7 +139,8 @@ class Model:
         unique = self.prelude + self.group_layers + self.coda
         keys_values = self.weight_bytes(2 * self.kv_heads * self.head_dim, self.d_model)
         cross = unique * keys_values if self.cross_attention else 0
-        return self.group_bytes + once + cross + self.head_bytes * (1 if self.tied else 2)
+        embedding = self.weight_bytes(self.vocab, self.d_model) if self.layers and not self.tied else 0
+        return self.group_bytes + once + cross + (0 if self.heads.borrowed else self.head_bytes + embedding)
 
     @property
     def kv_bytes(self) -> int:

@@ -25,6 +25,9 @@ from .attention import attention, cross_attention
 from .demand import Access, Demand, Grid, Kernel, Tensor
 from .gemm import rule_of, tiling
 
+_HEAD_LAYER = "linear:head_layer"
+"""A step of no plan: drafters with layers in their heads add the activation and the residual within."""
+
 MOST_KEPT = 4096
 """Lowered shapes kept at a time."""
 
@@ -96,7 +99,8 @@ class Lowering:
     def _pass(self, shape: PassShape) -> Iterator[Kernel]:
         model = self.model
         if shape.entering:
-            yield from self._steps("embedding", self.plan.embedding, shape.entering, (), shape)
+            if model.layers or model.adapter:
+                yield from self._steps("embedding", self.plan.embedding, shape.entering, (), shape)
             entered = tuple(r for r in shape.rows if r.depth == 0)
             for number in range(model.prelude):
                 yield from self._layer(("prelude", number), number, shape.entering, entered, shape)
@@ -111,7 +115,11 @@ class Lowering:
             behind = model.prelude + model.group_layers * model.repetitions
             for number in range(model.coda):
                 yield from self._layer(("coda", number), behind + number, shape.heads, read, shape)
-            yield from self._steps("exit", self.plan.exit, shape.heads, (), shape)
+            for number in range(model.heads.count):
+                exit = f"exit{number or ''}"
+                for layer in range(model.heads.layers):
+                    yield from self._steps(f"{exit}.{layer}", (_HEAD_LAYER,), shape.heads, (), shape)
+                yield from self._steps(exit, self.plan.exit, shape.heads, (), shape)
 
     def _layer(self, layer: tuple[str, int], instance: int | None, width: int,
                rows: tuple[RowShape, ...], shape: PassShape) -> Iterator[Kernel]:
@@ -145,7 +153,7 @@ class Lowering:
             if name == "linear":
                 n, k = self._matrix(weight)
                 flop += 2 * width * n * k
-                kind = "head" if weight == "head" else "weights"
+                kind = "head" if weight in ("head", "head_layer") else "weights"
                 owner = "adapter" if weight == "adapter" else where
                 reads.append(Access(Tensor((owner, weight), kind), model.weight_bytes(n, k)))
                 gemm = self.software.gemm
@@ -186,6 +194,8 @@ class Lowering:
     def _matrix(self, weight: str) -> tuple[int, int]:
         if weight == "head":
             return self.model.vocab, self.model.d_model
+        if weight == "head_layer":
+            return self.model.d_model, self.model.d_model
         if weight == "adapter":
             return self.model.d_model, 2 * self.model.d_model
         return self.model.linear[weight]

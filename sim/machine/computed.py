@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..hardware import Energy
-from ..kernels.demand import Grid, Kernel
+from ..kernels.demand import Grid, Kernel, Tensor
 from ..kernels.lower import Lowering, PassShape
 from ..model import Model
 from ..program import TARGET
@@ -214,14 +214,17 @@ class Computer:
         return known
 
     def _piece(self, kernel: Kernel) -> Piece:
-        cache, owner = self._cache, self._owner
+        cache, policy = self._cache, self._policy
         reads = tuple(
-            Read(cache.name((owner, *tensor.name)), size, self._policy.get(role(tensor), "normal"), tensor.kind,
-                 int(tensor.name[1]) if tensor.name[0] == "kv" else None)
+            Read(cache.name((self._owner_of(tensor), *tensor.name)), size, policy.get(role(tensor), "normal"),
+                 tensor.kind, int(tensor.name[1]) if tensor.name[0] == "kv" else None)
             for tensor, size in kernel.demand.reads if tensor.kind != "activations"
         )
         piece = self._pieces[id(kernel)] = Piece(kernel, reads, self._residency.holds)
         return piece
+
+    def _owner_of(self, tensor: Tensor) -> str:
+        return TARGET if tensor.kind == "head" and self.model.heads.borrowed else self._owner
 
     def _first_time(self, piece: Piece, missed: int) -> tuple[int, Timed]:
         """A number for a kernel that misses so many bytes, and its time."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from speedsim.machine.build import sim_machine
 from speedsim.machine.player import Setting
+from speedsim.model import Heads
 from speedsim.program import Commit, Compact, Issue, Pass, Retire, Row, Squash, Wait
 from speedsim.stack import Control
 from worlds import WHOLE, speed_shape, tiny_gpu, tiny_stack
@@ -90,6 +91,41 @@ def test_rows_of_all_depths_meet_in_the_coda():
     writes = 1 + (2 + 2)
     reads = 100 + (100 + 101) + 101
     assert line.counters.requested_bytes["kv"] == (reads + writes) * shape.kv_bytes
+
+
+def drafted(draft, capacity=10**9):
+    """The timeline of one draft pass in front of a verification of its one row."""
+    a = root()
+
+    def program():
+        yield Issue(Pass(0, (a,), (0,), model="draft"))
+        yield Issue(Pass(1, (a,), (0,)))
+        yield Wait(frozenset((1,)))
+        yield Commit(0)
+        yield Retire(0)
+
+    setting = Setting(tiny_stack(), Control("host"), "graph", None, frozenset((1,)), concurrent=True,
+                      models={"draft": (draft, WHOLE)})
+    gpu = tiny_gpu(capacity=capacity, curve=((1.0, 1.0), (1.0, 0.0)))
+    return sim_machine(gpu, tiny_stack(), speed_shape(2, 1), WHOLE, setting).play(program())
+
+
+def test_a_borrowed_head_is_the_targets_to_the_cache_and_in_memory():
+    target = speed_shape(2, 1)
+    own, borrowed = speed_shape(1, 1, adapter=True), speed_shape(1, 1, adapter=True, heads=Heads(borrowed=True))
+    assert drafted(own).counters.hbm_bytes["head"] == 2 * target.head_bytes
+    assert drafted(borrowed).counters.hbm_bytes["head"] == target.head_bytes
+    assert own.total_bytes - borrowed.total_bytes == own.head_bytes
+
+
+def test_heads_that_stand_side_by_side_are_all_read_and_have_no_keys():
+    """Five heads of one residual layer each, as Medusa's."""
+    target, heads = speed_shape(2, 1), speed_shape(0, 1, heads=Heads(count=5, layers=1))
+    line = drafted(heads)
+    each = heads.weight_bytes(32128, 768) + heads.weight_bytes(768, 768)
+    assert heads.total_bytes == heads.head_bytes == 5 * each
+    assert line.counters.requested_bytes["head"] == target.head_bytes + 5 * each
+    assert line.counters.requested_bytes["kv"] == (100 + 1) * 2 * target.kv_bytes
 
 
 def test_further_models_are_counted_apart_from_the_target():
