@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 __all__ = ["Scenario", "__version__", "answer", "load_gpu", "load_model", "load_plan", "load_stack", "load_trace",
-           "run"]
+           "run",
+           "sweep"]
 
 _HOME = {
     "Scenario": "scenario", "answer": "result", "load_gpu": "catalog", "load_model": "catalog", "load_plan": "catalog",
-    "load_stack": "catalog", "load_trace": "catalog", "run": "scenario",
+    "load_stack": "catalog", "load_trace": "catalog", "run": "scenario", "sweep": "sweep_run",
 }
 
 if TYPE_CHECKING:
     from .catalog import load_gpu, load_model, load_plan, load_stack, load_trace
     from .result import answer
     from .scenario import Scenario, run
+    from .sweep_run import sweep
 
 
 def __getattr__(name: str) -> Any:

@@ -17,7 +17,7 @@ from .player import Setting, SimMachine
 from .recorder import Recorder
 from .roofline import RooflineDevice
 from .streams import Part, StreamsMachine
-from .tally import Tally, tally
+from .tally import Tally, Untimed, tally
 from .work import Device
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def tally_of(gpu: Gpu, stack: Stack, model: Model, plan: Plan, setting: Setting,
              prompts: Iterable[int]) -> Tally:
     """What a program is made of on this chip; the times are another step (grid.times). Raises NotCoveredError."""
     lowering = Lowering(model, plan, stack.kernels, gpu.generation, gpu.sm.count)
-    computer = _computer(gpu, stack, lowering, tier)
+    computer = _computer(gpu, stack, lowering, tier, device=Untimed())
     return tally(program, computer, setting, Recorder(model, "summary"), prompts)
 
 
@@ -77,12 +77,12 @@ def prefill_ps(gpu: Gpu, stack: Stack, model: Model, plan: Plan, launch: str, ti
 
 
 def _computer(gpu: Gpu, stack: Stack, lowering: Lowering, tier: str, remember: bool = True, grain: int = 256,
-              cache: Cache | None = None, owner: str = "") -> Computer:
+              cache: Cache | None = None, owner: str = "", device: Device | None = None) -> Computer:
     if "keep" in stack.l2_policy.values() and gpu.l2.keep_fraction is None:
         raise NotCoveredError(f"{gpu.name}: its L2 sets nothing aside (l2_policy keep)")
     # A power limit is something real: the roofline, which nothing beats, knows none.
     energy = Energy() if tier == "roofline" else gpu.energy
-    return Computer(lowering, _device(gpu, stack, tier), cache or Cache(Residency(gpu.l2, grain)), energy,
+    return Computer(lowering, device or _device(gpu, stack, tier), cache or Cache(Residency(gpu.l2, grain)), energy,
                     stack.l2_policy, remember, owner)
 
 

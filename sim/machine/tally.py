@@ -27,7 +27,7 @@ from .launch import Body, Launched
 from .recorder import Recorder
 from .setting import Setting
 from .shapes import Shaper
-from .work import Work
+from .work import Timed, Work
 
 
 class Kind(NamedTuple):
@@ -59,6 +59,26 @@ class Tally:
     def sequences(self) -> int:
         """Sequences that were decoded."""
         return len(self.line.decodes)
+
+
+class Untimed:
+    """A device that takes no time: what kernels there are does not depend on it."""
+
+    def __init__(self) -> None:
+        self._running: Work | None = None
+
+    def start(self, work: Work, now: int) -> None:
+        """Begin a kernel."""
+        self._running = work
+
+    def next_end(self) -> int | None:
+        """At once."""
+        return None if self._running is None else 0
+
+    def advance(self, now: int) -> list[Timed]:
+        """The kernel has ended."""
+        ended, self._running = self._running, None
+        return [] if ended is None else [Timed(ended, 0, ())]
 
 
 NO_TIME = Launched(Body(0, (), 0, ()), 0, 0, ())

@@ -20,8 +20,9 @@ ROWS = [
     {"machine"},
     {"scenario", "text", "changes"},
     {"one_kernel", "metrics", "result", "show", "timeline_files", "report",
-     "uncertainty", "energy", "sweep", "sweep_axes", "sweep_grid", "sweep_journal", "sweep_engines", "sweep_points",
-     "sweep_table", "whatif", "sensitivity", "solve", "curve", "predictor"},
+     "uncertainty", "energy", "sweep_run", "sweep_axes", "sweep_grid", "sweep_points", "sweep_figures", "sweep_table",
+     "sweep_journal", "sweep_engines", "sweep_progress", "sweep_summary", "attribution", "elasticity", "inverse",
+     "frontier", "predictor"},
     {"cli", "verbs", "parsing", "scenario_options", "__main__", "__init__"},
 ]
 ROW = {name: number for number, names in enumerate(ROWS) for name in names}

@@ -1,0 +1,154 @@
+"""A block of points computed: one walk through each program, then the times of all its machines at once.
+
+A group's walks are kept for the blocks of it that follow. A run that is no sum of its parts (the schedule decides on
+the device, several streams) is played point by point; its columns are the same.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .hardware import Gpu
+from .machine.grid import Chip, Machines, Pace, times
+from .machine.tally import Tally
+from .scenario import Resolved, play, resolve, sides, tallied
+from .shelf import Shelf
+from .stack import Stack
+from .sweep_axes import changed
+from .sweep_figures import Column, Run, columns
+from .sweep_grid import Block, Grid, Number
+from .timeline import BOUNDS
+from .units import InputError, NotCoveredError
+
+WALKS_KEPT = 32
+"""Walks that are kept at a time."""
+Ints = NDArray[np.int64]
+
+
+class Side(NamedTuple):
+    """A run or a rival of it, and its walk where it is a sum of its parts."""
+
+    resolved: Resolved
+    tally: Tally | None
+
+
+class Spread(NamedTuple):
+    """The machines of N points."""
+
+    chips: list[tuple[Gpu, Stack]]
+    paces: list[tuple[Gpu, Stack]]
+    chip_of: Ints
+    pace_of: Ints
+    numbers: list[tuple[Number, Ints]]
+    """What differs, and which of its values each point has."""
+
+
+class Points:
+    """Computes blocks of a grid. A worker gets it by pickling: the grid, and everything looked up for it."""
+
+    def __init__(self, grid: Grid, shelf: Shelf) -> None:
+        self.grid, self.shelf = grid, shelf
+        self._walked: OrderedDict[object, Tally | None] = OrderedDict()
+        self._sides: tuple[int, dict[str, Side]] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Points, (self.grid, self.shelf)
+
+    def block(self, block: Block) -> dict[str, Column]:
+        """The columns of a block's points; where no data cover them, `refused` says why and nothing else is there."""
+        try:
+            walked = self._walk(block.group)
+            spread = self._spread(next(iter(walked.values())).resolved, block)
+            runs = {key: _run(side, spread) for key, side in walked.items()}
+        except (NotCoveredError, InputError) as error:
+            return {"refused": " ".join(str(error).split())}
+        of = (spread.chip_of, spread.pace_of)
+        return columns({key: side.resolved for key, side in walked.items()}, runs,
+                       [gpu for gpu, _ in spread.chips], [gpu for gpu, _ in spread.paces], of)
+
+    def _walk(self, group: int) -> dict[str, Side]:
+        """The runs of a group's points, walked through."""
+        if self._sides is None or self._sides[0] != group:
+            mine = resolve(self.grid.of_group(group), self.shelf)
+            walked = {key: Side(side, self._tally(side)) for key, side in sides(mine, self.shelf).items()}
+            self._sides = (group, walked)
+        return self._sides[1]
+
+    def _tally(self, side: Resolved) -> Tally | None:
+        """The side's walk; rivals are the same in groups that differ in the schedule alone."""
+        scenario = side.scenario
+        key = (side.schedule_name, side.control, side.launch, scenario.batch, scenario.tier, side.trace.digest,
+               *(part.digest for part in (side.gpu, side.stack, side.model, side.plan)))
+        if key not in self._walked:
+            self._walked[key] = _tally(side)
+            if len(self._walked) > WALKS_KEPT:
+                self._walked.popitem(last=False)
+        return self._walked[key]
+
+    def _spread(self, mine: Resolved, block: Block) -> Spread:
+        """The group's machine with the numbers of the block's points."""
+        grid, at = self.grid, self.grid.indices(block)
+        numbers = [(number, at[dimension]) for dimension in grid.inner
+                   for number in (grid.numbers[place] for place in grid.dimensions[dimension]) if number is not None]
+        chip_of, chips = _distinct(mine, [pair for pair in numbers if pair[0].on_chip], at.shape[1])
+        pace_of, paces = _distinct(mine, [pair for pair in numbers if not pair[0].on_chip], at.shape[1])
+        return Spread(chips, paces, chip_of, pace_of, numbers)
+
+
+def _tally(side: Resolved) -> Tally | None:
+    try:
+        return tallied(side)
+    except NotCoveredError:
+        return None
+
+
+def _distinct(mine: Resolved, numbers: list[tuple[Number, Ints]], count: int
+              ) -> tuple[Ints, list[tuple[Gpu, Stack]]]:
+    """(which of the machines each point has, the distinct machines) for some numbers of `count` points."""
+    if not numbers:
+        return np.zeros(count, dtype=np.int64), [(mine.gpu.value, mine.stack.value)]
+    combined, of = np.unique(np.stack([at for _, at in numbers]), axis=1, return_inverse=True)
+    machines = []
+    for values in combined.T.tolist():
+        machine: dict[str, Any] = {"gpu": mine.gpu.value, "stack": mine.stack.value}
+        for (number, _), value in zip(numbers, values, strict=True):
+            machine[number.owner] = changed(machine[number.owner], number.path, number.values[value])
+        machines.append((machine["gpu"], machine["stack"]))
+    return of.reshape(-1).astype(np.int64), machines
+
+
+def _run(side: Side, spread: Spread) -> Run:
+    """The side's times on all machines."""
+    if side.tally is None:
+        return _played(side.resolved, spread)
+    tally, count = side.tally, side.tally.sequences
+    found = times(tally, side.resolved.scenario.tier, Machines(
+        [Chip(gpu, stack.kernels) for gpu, stack in spread.chips],
+        [Pace(gpu.launch, stack.host) for gpu, stack in spread.paces], spread.chip_of, spread.pace_of))
+    prompt = {s.id: tally.prompts.index(s.first) for s in side.resolved.trace.sequences}
+    ahead = [prompt[decode.sequence] for decode in tally.line.decodes]
+    return Run(tally.line, found.rows_ps[:count], found.rows_ps[count], found.rows_ps[count + 1:][ahead],
+               found.bound_ps)
+
+
+def _played(side: Resolved, spread: Spread) -> Run:
+    """The side played on each machine; what it ran is the same on all of them."""
+    lines = []
+    for point in range(len(spread.chip_of)):
+        gpu, stack = side.gpu.value, side.stack.value
+        for number, at in spread.numbers:
+            value = number.values[int(at[point])]
+            if number.owner == "gpu":
+                gpu = changed(gpu, number.path, value)
+            else:
+                stack = changed(stack, number.path, value)
+        lines.append(play(replace(side, gpu=replace(side.gpu, value=gpu), stack=replace(side.stack, value=stack))))
+    return Run(lines[0], np.array([[d.end_ps - d.start_ps for d in line.decodes] for line in lines]).T,
+               np.array([line.decode_ps for line in lines]),
+               np.array([[d.prefill_ps for d in line.decodes] for line in lines]).T,
+               {bound: np.array([line.bound_ps[bound] for line in lines]) for bound in BOUNDS})
