@@ -65,10 +65,6 @@ class Shelf:
                                           lambda _: catalog.unshared(model, layers))
         return found
 
-    def digests(self) -> dict[str, str]:
-        """What was looked up as `kind name`, each with its content's hash."""
-        return {" ".join(key): entry.digest for key, entry in sorted(self.kept.items())}
-
     def _kept(self, kind: str, name: str, load: Any) -> Any:
         key = (kind, name)
         if key not in self.kept:
