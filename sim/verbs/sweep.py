@@ -27,9 +27,9 @@ def call(given: argparse.Namespace) -> int:
     """Compute what is missing and show what came out."""
     from pathlib import Path
 
-    from ..sweep_run import planned, run_in
     from ..sweep_engines import chosen
     from ..sweep_progress import Meter
+    from ..sweep_run import planned, run_in
     from ..sweep_summary import summary
 
     engine = chosen(given.engine, given.workers, given.cluster)

@@ -15,8 +15,8 @@ import pytest
 from speedsim import Scenario
 from speedsim.cli import main
 from speedsim.result import answer, document
-from speedsim.sweep_run import planned, run_in
 from speedsim.sweep_engines import processes, serial
+from speedsim.sweep_run import planned, run_in
 
 SYNTH = "flips=0.2+0.1+0.05+0.04+0.03,count=20,sequences=2,seed=5"
 AXES = ["gpu=h100_sxm,l40s", "hbm.bandwidth=1TB/s:3TB/s:1TB/s", "schedule.max_in_flight=2:3", "launch.node_gap=1us,2us"]
