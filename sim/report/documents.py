@@ -6,7 +6,8 @@ All of sim/report starts here: a file is read once, its schema is checked, its t
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -50,6 +51,15 @@ def result(path: Path) -> dict[str, Any]:
     if found["schema"] != RESULT:
         raise InputError(f"{path}: {found['schema']!r} is not {RESULT}; give an answer of speedsim run --json FILE")
     return with_timeline(found, path)
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """What is read inside is a document of the right schema; where its parts are not, InputError names the file."""
+    try:
+        yield
+    except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
+        raise InputError(f"{path}: damaged, or written by another version ({type(error).__name__}: {error})") from error
 
 
 def with_timeline(found: dict[str, Any], path: Path) -> dict[str, Any]:

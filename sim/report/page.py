@@ -1,0 +1,79 @@
+"""One self-contained HTML page: sections with pictures, filled into a template whose texts are escaped.
+
+The page needs no network: its style and script are inside. Pictures are SVG made here; the pipeline, which may hold
+thousands of passes, is drawn by the script from packed data as the reader moves through it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+from markupsafe import Markup
+
+from ..units import NotCoveredError
+
+
+class Section(NamedTuple):
+    """A part of a page."""
+
+    name: str
+    """Of its anchor."""
+    title: str
+    body: Markup
+    lead: str = ""
+    """How to read the picture, in a sentence or two."""
+    below: Markup = Markup("")
+
+
+class Page(NamedTuple):
+    """What a template is filled with."""
+
+    title: str
+    sentence: str
+    kicker: str
+    """The line above the sentence: what was asked."""
+    cards: Sequence[tuple[str, str, str]]
+    """(figure, name, what stands beside it)."""
+    sections: Sequence[Section]
+    warnings: Sequence[str]
+    missing: Sequence[str]
+    """Pictures that this document cannot give, and what would."""
+    footer: str
+    data: Mapping[str, Any] = {}
+    """For the script, by the id that the section names."""
+
+
+def render(page: Page) -> str:
+    """The page as HTML. Raises NotCoveredError where jinja2 is not installed."""
+    template = _environment().get_template("page.html")
+    data = {name: Markup(_script_json(value)) for name, value in page.data.items()}
+    html: str = template.render(page=page, data=data, style=_own("style.css"), script=_own("page.js"))
+    return html + "\n"
+
+
+def _environment() -> Any:
+    try:
+        from jinja2 import DictLoader, Environment, StrictUndefined
+    except ImportError:
+        raise NotCoveredError("pages need jinja2: pip install 'speedsim[report]'") from None
+    sources = {"page.html": _source("page.html")}
+    return Environment(loader=DictLoader(sources), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+                       lstrip_blocks=True)
+
+
+def _source(name: str) -> str:
+    return files(__package__).joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _own(name: str) -> Markup:
+    """A file of this package, which is trusted as it is."""
+    return Markup(_source(name))
+
+
+def _script_json(value: Any) -> str:
+    """JSON that cannot end the script element it stands in."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
