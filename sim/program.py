@@ -147,6 +147,10 @@ class Needs(NamedTuple):
     host: tuple[str, ...] = ()
     """Kinds of Host work it issues; the stack must have a price for each."""
     devices: int = 1
+    sampled: bool = False
+    """Whether it also decodes with a temperature; False: greedy only."""
+    trained: bool = False
+    """Whether it decodes only models that were trained for it: nothing is proposed, so nothing can be wrong."""
     concurrent: bool = False
     """Whether it uses several streams, `after`, Wait(any=True), Cancel, Move or Compact."""
 

@@ -150,6 +150,8 @@ def _further(needs: Needs, model: Loaded[Model], gpu: Gpu, stack: Stack, shelf: 
             raise InputError(f"{name}={wanted}: a looped model drafts with its own exits, not as a further model")
         found[name] = Further(loaded, shares)
         notes += said
+    if needs.trained:
+        notes.append(f"needs a model trained for it: for {model.value.name} this is a ceiling, not a prediction")
     for kind in needs.host:
         if kind not in stack.host.work_ps:
             raise NotCoveredError(f"{stack.name}: its file has no price for host work {kind!r}; "

@@ -48,7 +48,7 @@ class Autoregressive:
 
     def needs(self) -> Needs:
         """The target alone."""
-        return Needs()
+        return Needs(sampled=True)
 
     def least_passes(self, tokens: int, repetitions: int) -> int:
         """Nothing is proposed: all repetitions of every token."""
