@@ -29,7 +29,7 @@ from .machine.roofline import RooflineDevice
 from .machine.work import Timed, Work, alone
 from .model import Dtypes, Model
 from .plan import Plan
-from .stack import Stack
+from .stack import Kernels, Stack
 from .units import NotCoveredError
 
 COLD, WARM, ROTATED = 0, 1, 6
@@ -116,6 +116,13 @@ class Predicted(NamedTuple):
     """Output columns of a CTA; None for attention."""
 
 
+def lowered(what: Linear | Attention, gpu: Gpu, software: Kernels) -> tuple[Kernel, ...]:
+    """The kernels that it takes."""
+    plan = _LINEAR if isinstance(what, Linear) else _ATTENTION
+    lowering = Lowering(what.model(), plan, software, gpu.generation, gpu.sm.count)
+    return lowering.kernels(what.shape(software.attention.block))
+
+
 @dataclass(slots=True)
 class Bench:
     """Kernels of one stack on one GPU, each alone, as one tier sees them."""
@@ -146,9 +153,7 @@ class Bench:
 
     def _predict(self, what: Linear | Attention, buffers: int) -> Predicted:
         gpu, software = self.gpu, self.stack.kernels
-        plan = _LINEAR if isinstance(what, Linear) else _ATTENTION
-        lowering = Lowering(what.model(), plan, software, gpu.generation, gpu.sm.count)
-        kernels = lowering.kernels(what.shape(software.attention.block))
+        kernels = lowered(what, gpu, software)
         hit, knee = self._fetched(kernels[0], buffers)
         timed = tuple(throttled(alone(self._device, self._work(kernel, hit)), gpu.energy) for kernel in kernels)
         parts = {"launch": gpu.launch.node_gap_ps * len(timed)}

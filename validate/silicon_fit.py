@@ -26,11 +26,12 @@ import numpy as np
 from numpy.typing import NDArray
 from speedsim import document
 from speedsim.config import Loaded, apply, resolved
+from speedsim.many_kernels import Many
 from speedsim.one_kernel import Bench
 from speedsim.stack import of_generation
 from speedsim.units import InputError, NotCoveredError
 
-from .silicon import Asked, chosen_rows, predictions
+from .silicon import Asked, chosen_rows, kernel, predictions
 from .silicon_children import Number, Pair, child_names, folder, parents, write
 from .silicon_score import SHARE
 from .silicon_tables import OPS, Rows, Table, covered
@@ -43,6 +44,8 @@ GAIN = 1e-4
 """A turn that lowers the mean |ln| by less ends the search."""
 STEP = 0.01
 """Of a derivative, in the logarithm of a number."""
+MOST_KEPT = 256
+"""Lowered shares kept at a time."""
 SOFT = 0.03
 """Residual from which the loss grows like its size rather than its square."""
 _UNITS = {"us": 1e6, "ns": 1e3, "": 1.0}
@@ -59,6 +62,8 @@ class Spec(NamedTuple):
     high: float
     choices: tuple[float, ...]
     start: float
+    cuts: bool
+    """Whether kernels are lowered anew when it changes, as for every number with choices."""
 
     def text(self, value: float) -> str:
         """The number as descriptions have it, to four digits."""
@@ -164,7 +169,7 @@ def specs_of(op: str, pair: Pair) -> tuple[Spec, ...]:
         unit, choices = entry.get("unit", ""), tuple(entry.get("choices", ()))
         low, high = entry.get("range", (min(choices, default=0), max(choices, default=0)))
         found.append(Spec(f"{entry['key']}.{generation}" if by_generation else entry["key"], unit, low, high, choices,
-                          min(high, max(low, start / _UNITS[unit]))))
+                          min(high, max(low, start / _UNITS[unit])), entry.get("cuts", False)))
     return tuple(found)
 
 
@@ -193,12 +198,21 @@ class _Problem:
         self.pair, self.specs, self.seen, self.op = pair, specs, seen, op
         self.values = [spec.start for spec in specs]
         self.smooth = [i for i, spec in enumerate(specs) if not spec.choices]
+        self._cuts = [i for i, spec in enumerate(specs) if spec.cuts or spec.choices]
+        kernels = [kernel(shape, op) for shape in seen.shapes.tolist()]
+        self._layers, self._buffers = [layer for layer, _ in kernels], kernels[0][1]
+        self._lowered: dict[tuple[float, ...], Many] = {}
 
     def residuals(self, values: Sequence[float]) -> NDArray[np.float64]:
         """ln(predicted / measured) of each row."""
         pair = at_values(self.pair, self.specs, values)
-        told = predictions(Bench(pair.gpu.value, pair.stack.value), self.seen, self.op)
-        return np.log(told / self.seen.measured_us)
+        gpu, software = pair.gpu.value, pair.stack.value.kernels
+        cut = tuple(values[i] for i in self._cuts)
+        if cut not in self._lowered:
+            if len(self._lowered) >= MOST_KEPT:
+                self._lowered.clear()
+            self._lowered[cut] = Many(self._layers, self._buffers, gpu, software)
+        return np.log(self._lowered[cut].times_us(gpu, software) / self.seen.measured_us)
 
     def wrong(self, values: Sequence[float]) -> float:
         """What is minimised."""
@@ -271,4 +285,8 @@ def search(pair: Pair, specs: Sequence[Spec], seen: Rows, op: str) -> Fit:
         print(f"  turn {turn + 1}: mean |ln| {100 * wrong:.2f} %", file=sys.stderr)
         if before - wrong < GAIN:
             break
+    pair = at_values(pair, specs, problem.values)
+    judged = np.log(predictions(Bench(pair.gpu.value, pair.stack.value), seen, op) / seen.measured_us)
+    if abs(float(np.abs(judged).mean()) - wrong) > 1e-9:
+        raise AssertionError(f"{SPEC.name}: a number of {op} changes how kernels are cut and does not say cuts: true")
     return Fit(tuple(problem.values), tuple(problem.errors() if problem.smooth else [None] * len(specs)), wrong)

@@ -93,6 +93,10 @@ class Residency:
         if not room:
             return 0.0
         self.near_knee = self.cache.sides > 1 and KNEE[0] <= distance / room <= KNEE[1]
+        return self.hit(distance, room)
+
+    def hit(self, distance: int, room: int) -> float:
+        """h of a reuse distance in bytes, where so many bytes of the cache are for it."""
         step = -(-distance * self.grain // room)
         return self._table[step] if step < len(self._table) else self.cache.hit_curve[-1][1]
 

@@ -56,13 +56,16 @@ class Loads:
         self._near, self._far = gpu.l2.near_latency_ps or 0, gpu.hbm.latency_ps or 0
         self._software = {} if kernels is None else _software(kernels, gpu)
 
+    def numbers(self, family: str) -> Numbers:
+        """The library's numbers of a family of kernels."""
+        return self._software.get(family, _NONE)
+
     def of(self, work: Work) -> Load:
         """The demands of a kernel."""
         _, family, dtype, flop, issued, missed, grid = work
         near, far, peak = self._near, self._far, self._peaks[dtype]
         hbm, l2, _ = self.widths
-        software = self._software.get(family)
-        fixed, step, hbm_share, l2_share = software or _NONE
+        fixed, step, hbm_share, l2_share, own = self._software.get(family, _NONE)
         whole = max(issued, missed) or flop or 1
         amount = whole / grid.ctas
         through_l2 = missed + max(0, issued - missed) / l2_share
@@ -76,33 +79,35 @@ class Loads:
             one_sm=peak / self._sms * whole / flop if flop else UNBOUND,
             loop=amount / grid.steps / step * PS if step else math.inf,
             fixed_ps=fixed,
-            latency_ps=max(0, first - near) if software is None else first,
+            latency_ps=first if own else max(0, first - near),
         )
 
 
-class _Numbers(NamedTuple):
+class Numbers(NamedTuple):
     """A library's numbers of one family."""
 
     fixed_ps: int = 0
     step_ps: float = 0.0
     hbm_share: float = 1.0
     l2_share: float = 1.0
+    own: bool = True
+    """Whether the library has any."""
 
 
-_NONE = _Numbers()
+_NONE = Numbers(own=False)
 
 
-def _software(kernels: Kernels, gpu: Gpu) -> dict[str, _Numbers]:
+def _software(kernels: Kernels, gpu: Gpu) -> dict[str, Numbers]:
     """The numbers by family, for this GPU's generation and SM clock."""
     cycle, name = PS / gpu.sm.clock_hz, gpu.generation
     gemm, attention = kernels.gemm, kernels.attention
     hbm, l2 = of_generation(gemm.hbm_share, name), of_generation(gemm.l2_share, name)
     step = of_generation(gemm.step_cycles, name) * cycle
     return {
-        "gemm": _Numbers(of_generation(gemm.fixed_ps, name), step, hbm, l2),
-        "gemv": _Numbers(of_generation(gemm.vector_fixed_ps, name),
+        "gemm": Numbers(of_generation(gemm.fixed_ps, name), step, hbm, l2),
+        "gemv": Numbers(of_generation(gemm.vector_fixed_ps, name),
                          of_generation(gemm.vector_step_cycles, name) * cycle, hbm, l2),
-        "join": _Numbers(of_generation(gemm.join_fixed_ps, name), step, hbm, l2),
-        "attention": _Numbers(of_generation(attention.fixed_ps, name),
+        "join": Numbers(of_generation(gemm.join_fixed_ps, name), step, hbm, l2),
+        "attention": Numbers(of_generation(attention.fixed_ps, name),
                               of_generation(attention.step_cycles, name) * cycle),
     }
