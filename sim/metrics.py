@@ -36,6 +36,7 @@ def figures(timeline: Timeline, peaks: Peaks) -> dict[str, Any]:
     each = sum(d.end_ps - d.start_ps for d in timeline.decodes)
     return {
         "passes": count.passes,
+        "acceptance_length": acceptance_length(timeline),
         "draft_passes": count.draft_passes,
         "launch_units": count.launch_units,
         "committed_tokens": tokens,
@@ -65,6 +66,12 @@ def figures(timeline: Timeline, peaks: Peaks) -> dict[str, Any]:
         "mbu": _ratio(hbm * PS_PER_S / peaks.hbm_bytes_per_s, total),
         "mfu": _ratio(count.flop * PS_PER_S / peaks.flop_per_s, total),
     }
+
+
+def acceptance_length(timeline: Timeline) -> float | None:
+    """Tokens that a sequence commits per G sweeps of the target in which it has a row: per verification, or gamma."""
+    count = timeline.counters
+    return _ratio(count.committed_tokens * timeline.repetitions, count.sequence_passes)
 
 
 def gaps(timeline: Timeline) -> dict[str, float | None]:

@@ -10,21 +10,18 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import __version__
 from .config import resolved as resolved_inputs
 from .hardware import MOST_REUSE
 from .machine.l2 import KNEE
+from .memory import memory, refusal
 from .metrics import Peaks, figures, gain, speedup
 from .scenario import Resolved, Scenario, plainly, play, resolve, sides
 from .timeline import Timeline
 from .trace import limited
 from .uncertainty import at_corners, parts, sampling
-from .units import human
-
-if TYPE_CHECKING:
-    from .model import Model
 
 SCHEMA = "speedsim-result/1"
 KNEE_TOKENS = 1000
@@ -82,12 +79,15 @@ def document(result: Answer) -> dict[str, Any]:
         "trace": {"name": mine.trace.name, "hash": mine.trace.digest, "model": mine.trace.model,
                   "sequences": len(mine.trace.sequences), "tokens": sum(s.count for s in mine.trace.sequences)},
         "schedule": {"name": mine.schedule_name, "plan": mine.plan.value.name, "plan_hash": mine.plan.digest},
+        "further": {name: {"name": of.model.value.name, "hash": of.model.digest, "shares": of.shares}
+                    for name, of in mine.further.items()},
+        "acceptance": {"given": scenario.acceptance, "seed": scenario.seed},
         "tier": scenario.tier, "control": str(mine.control), "launch": mine.launch,
         "rival_control": str(result.runs[result.plain_key][0].control),
         "batch": scenario.batch, "prompt": scenario.prompt,
         "inputs": {"gpu": resolved_inputs(mine.gpu), "stack": resolved_inputs(mine.stack),
                    "model": resolved_inputs(mine.model), "plan": resolved_inputs(mine.plan)},
-        "schedules": {key: _figures(side, line, scenario.batch) for key, (side, line) in result.runs.items()},
+        "schedules": {key: _figures(side, line) for key, (side, line) in result.runs.items()},
         "kernels": {key: {name: total.document() for name, total in sorted(line.kernels.items())}
                     for key, (_, line) in result.runs.items()},
         "gain": gain(schedule, result.timeline(result.plain_key)),
@@ -109,33 +109,17 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _figures(side: Resolved, line: Timeline, batch: int) -> dict[str, Any]:
+def _figures(side: Resolved, line: Timeline) -> dict[str, Any]:
     gpu, model = side.gpu.value, side.model.value
     peaks = Peaks(gpu.hbm.bandwidth_bytes_per_s, gpu.sm.peak_flop_per_s[model.dtype.activations], gpu.sm.clock_hz)
-    return figures(line, peaks) | {"memory": memory(side, batch)}
-
-
-def memory(side: Resolved, batch: int) -> dict[str, Any]:
-    """What a run holds in memory at its longest, and what the GPU has."""
-    longest = max((s.first + s.count for s in side.trace.sequences), default=0)
-    needed, capacity = memory_bytes(side.model.value, longest, batch), side.gpu.value.hbm.capacity_bytes
-    return {"needed_bytes": needed, "capacity_bytes": capacity, "fits": needed <= capacity}
+    return figures(line, peaks) | {"memory": memory(side, line)}
 
 
 def notes(result: Answer) -> list[str]:
     """What a reader must know beside the figures: where the text is from, what was changed, what does not fit."""
     told = [*result.resolved.notes, *result.timeline(result.key).notes]
-    for key, (side, _) in result.runs.items():
-        held = memory(side, result.resolved.scenario.batch)
-        if not held["fits"]:
-            told.append(f"{key} needs {human(held['needed_bytes'], '_bytes')} of memory, {side.gpu.value.name} has "
-                        f"{human(held['capacity_bytes'], '_bytes')}: it does not fit")
-    return told
-
-
-def memory_bytes(model: Model, longest: int, batch: int) -> int:
-    """Weights, and keys and values of every layer instance for `batch` sequences of the longest length."""
-    return model.total_bytes + batch * longest * model.layers * model.kv_bytes
+    refused = ((key, refusal(side, memory(side, line))) for key, (side, line) in result.runs.items())
+    return [*told, *(f"{key} {why}" for key, why in refused if why)]
 
 
 def knee(result: Answer) -> dict[str, Any] | None:

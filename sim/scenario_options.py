@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
 
 from .units import InputError
 
@@ -11,9 +12,13 @@ if TYPE_CHECKING:
     from .scenario import Scenario
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add what `scenario` reads."""
-    add = parser.add_argument
+def add_options(parser: argparse.ArgumentParser, but: Collection[str] = ()) -> None:
+    """Add what `scenario` reads, but for options that a verb reads in its own way and fills in before it asks."""
+
+    def add(name: str, **told: Any) -> None:
+        if name not in but:
+            parser.add_argument(name, **told)
+
     add("--gpu", default="h200_sxm", metavar="NAME", help="what is soldered (default h200_sxm)")
     add("--stack", default="torch_graph", metavar="NAME", help="software (default torch_graph)")
     add("--model", default="speed_2x6", metavar="NAME|FILE", help="decoder, or a config.json (default speed_2x6)")

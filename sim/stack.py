@@ -172,6 +172,22 @@ class Uncertainty:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """What the software takes of the GPU's memory beside weights, keys and values."""
+
+    page: int = 1
+    """Positions that keys and values are allocated for at a time."""
+    graph_bytes: int = 0
+    """A captured graph of one width."""
+    runtime_bytes: int = 0
+    """The CUDA context, the libraries and the framework."""
+
+    def __post_init__(self) -> None:
+        if self.page < 1:
+            raise ValueError(f"page={self.page} is below 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stack:
     """A software stack; `name` is its file's."""
 
@@ -189,6 +205,7 @@ class Stack:
     """Row counts for which a graph is captured, rising; None: every row count. Beyond the last a pass runs eager."""
     host: HostWork
     kernels: Kernels
+    memory: Memory = Memory()
     l2_policy: dict[str, str] = field(default_factory=dict)
     """Policy by tensor (TENSORS, POLICIES): keep sets it aside in the L2, stream lets it pass by."""
     uncertainty: Uncertainty

@@ -104,6 +104,8 @@ class Counters:
 
     passes: int = 0
     """Sweeps of the target's group. Rows and heads are the target's as well; kernels, bytes and flop are everyone's."""
+    sequence_passes: int = 0
+    """Sweeps times the sequences that have rows in them."""
     draft_passes: int = 0
     """Passes of further models."""
     launch_units: int = 0

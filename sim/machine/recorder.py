@@ -122,6 +122,7 @@ class Recorder:
         live = len(rows)
         if item.model == TARGET:
             count.passes += sweeps
+            count.sequence_passes += sweeps * len({row.sequence for row in rows})
             count.row_passes += sweeps * live
             count.idle_row_passes += sweeps * idle
             count.padded_row_passes += sweeps * padded

@@ -19,7 +19,7 @@ ROWS = [
     {"oracle", "batch", "schedules", "kernels", "schedule_names"},
     {"machine"},
     {"scenario", "text", "changes"},
-    {"one_kernel", "many_kernels", "metrics", "result", "show", "timeline_files", "report",
+    {"one_kernel", "many_kernels", "metrics", "memory", "result", "comparison", "show", "timeline_files", "report",
      "uncertainty", "energy", "sweep_run", "sweep_axes", "sweep_grid", "sweep_points", "sweep_figures", "sweep_table",
      "sweep_journal", "sweep_engines", "sweep_progress", "sweep_summary", "attribution", "elasticity", "inverse",
      "frontier", "predictor"},
