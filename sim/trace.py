@@ -10,8 +10,9 @@ is the door to them.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,8 +22,10 @@ import numpy as np
 
 from . import trace_jsonl, trace_parquet
 from .files import write_bytes
+from .registry import find
 from .trace_files import ENDS, LIMIT_BYTES, SCHEMA, WHOLE, Opening, Tokens, Told, TraceError, digest, near, one_line
 from .trace_statistics import draws, loops, settle, summary
+from .trace_synth import bursty, enveloped
 
 __all__ = [
     "ENDS", "LIMIT_BYTES", "SCHEMA", "Sequence", "Trace", "TraceError", "check", "header", "lengths_only", "limited",
@@ -35,7 +38,16 @@ Flips = list[float] | tuple[float, ...]
 _FORMS = {".jsonl": trace_jsonl, ".parquet": trace_parquet}
 MOST_SYNTHETIC = 100_000_000
 """Predictions of a synthetic trace at most: more would not fit an ordinary memory."""
-_SYNTHETIC = ("flips", "count", "sequences", "first", "seed", "vocabulary")
+
+
+def _floats(text: str) -> tuple[float, ...]:
+    return tuple([float(f) for f in text.split("+")])
+
+
+_SYNTHETIC: dict[str, Callable[[str], Any]] = {
+    "flips": _floats, "like": str, "burst": float, "envelope": _floats, "repetitions": int, "count": int,
+    "sequences": int, "first": int, "seed": int, "vocabulary": int,
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -181,24 +193,34 @@ def write_parquet(trace: Trace, path: str | Path) -> None:
 
 
 def statistics(trace: Trace, seed: int = 0) -> dict[str, Any]:
-    """What the trace says about speculation: trace_statistics.summary; the seed is the bootstrap's."""
-    return summary([s.exit_tokens for s in trace.sequences], seed)
+    """What the trace says about speculation: trace_statistics.summary; the seed is the bootstrap's.
+
+    Kinds of prompts are those that the source tells, `prompts: {sequence: kind}`.
+    """
+    told = trace.source.get("prompts")
+    kinds = [str(told.get(str(s.id), "")) if isinstance(told, dict) else "" for s in trace.sequences]
+    return summary([s.exit_tokens for s in trace.sequences], seed, kinds)
 
 
 def synthetic(flips: Flips, repetitions: int, count: int, sequences: int = 1, seed: int = 0,
-              *, first: int = 64, vocabulary: int = 32128) -> Trace:
-    """A trace whose predictions change between exits j and j+1 with probability flips[j-1], independently.
+              *, first: int = 64, vocabulary: int = 32128, burst: float = 0.0,
+              envelope: tuple[float, float] | None = None) -> Trace:
+    """A trace whose predictions change between exits j and j+1 with probability flips[j-1] (trace_synth.py).
 
+    burst: correlation between neighbours of having a flip, 0 .. below 1. envelope: (beta, alpha) instead of flips.
     Each sequence has a Philox stream of its own, keyed by (seed, sequence): more sequences or a larger count leave what
-    was there before unchanged. Every flip goes to another token; a later flip may come back. E[r] of such a trace is
-    1 + sum over j of (1 - product of (1 - f_i), i >= j).
+    was there before unchanged. Every flip goes to another token; a later flip may come back.
     """
-    if len(flips) != repetitions - 1:
+    if envelope is None and len(flips) != repetitions - 1:
         raise TraceError(f"flips={list(flips)}: {repetitions} repetitions need {repetitions - 1} probabilities")
     if not all(0 <= f <= 1 for f in flips):
         raise TraceError(f"flips={list(flips)}: probabilities are numbers from 0 to 1")
+    if not 0 <= burst < 1:
+        raise TraceError(f"burst={burst}: a correlation from 0 to below 1 is expected")
+    if envelope is not None and (flips or burst or not (0 <= envelope[0] <= 1 and 0 <= envelope[1] < math.inf)):
+        raise TraceError(f"envelope={'+'.join(map(str, envelope))}: beta from 0 to 1 and alpha of 0 or more, alone")
     for name, value, low, high in (("count", count, 1, WHOLE - 1), ("sequences", sequences, 1, WHOLE - 1),
-                                   ("first", first, 0, WHOLE - count), ("seed", seed, 0, 2**63 - 1),
+                                   ("first", first, 0, WHOLE - count), ("seed", seed, 0, 2**62 - 1),
                                    ("vocabulary", vocabulary, 2, WHOLE)):
         if not low <= value <= high:
             raise TraceError(f"{name}={value}: a whole number from {low} to {high} is expected")
@@ -207,32 +229,60 @@ def synthetic(flips: Flips, repetitions: int, count: int, sequences: int = 1, se
     boundaries, made = repetitions - 1, []
     for number in range(sequences):
         raw = draws((seed, number), count * (2 * boundaries + 1)).reshape(count, -1)
-        flipped = (raw[:, :boundaries] >> np.uint64(11)) * 2.0**-53 < np.asarray(flips)
+        if envelope is not None:
+            flipped = enveloped(*envelope, repetitions, count, (seed, number))
+        elif burst:
+            flipped = bursty(np.asarray(flips, dtype=np.float64), burst, count, (seed, number))
+        else:
+            flipped = (raw[:, :boundaries] >> np.uint64(11)) * 2.0**-53 < np.asarray(flips)
         steps = np.where(flipped, raw[:, boundaries:-1] % np.uint64(vocabulary - 1) + np.uint64(1), np.uint64(0))
         start = raw[:, -1:] % np.uint64(vocabulary)
         tokens = np.cumsum(np.hstack([start, steps]), axis=1) % np.uint64(vocabulary)
         made.append(Sequence(number, first, count, "length", 0, tokens.astype(np.int32)))
-    source = {"kind": "synthetic", "flips": [float(f) for f in flips], "seed": seed, "generator": "philox"}
+    how = {"envelope": list(envelope)} if envelope else {"flips": [float(f) for f in flips], "burst": burst}
+    source = {"kind": "synthetic", **how, "seed": seed, "generator": "philox"}
     return Trace("synthetic", "synthetic", repetitions, source, tuple(made))
 
 
-def synthetic_from(text: str, repetitions: int) -> Trace:
-    """`synthetic` from the command line's form: `flips=0.15+0.06,count=1000,sequences=4,first=64,seed=0`."""
-    given: dict[str, Any] = {"count": 1000, "flips": []}
-    stated: set[str] = set()
+def synthetic_from(text: str, repetitions: int | None = None) -> Trace:
+    """`synthetic` from the command line's form: `flips=0.15+0.06,count=1000,sequences=4,first=64,seed=0`.
+
+    `like=TRACE` takes the flip rates and the burstiness of a recorded trace, `burst=0.3` states the latter,
+    `envelope=BETA+ALPHA` goes without flips. `repetitions` is the model's; None: what the flips need, or as stated.
+    """
+    given = _stated(text)
+    like = given.pop("like", None)
+    if like is not None:
+        said = statistics(load(find("traces", like)))
+        given.setdefault("flips", [rate["rate"] for rate in said["flip_rates"]])
+        given.setdefault("burst", max(0.0, said["burstiness"] or 0.0))
+    stated = given.pop("repetitions", None)
+    if stated is not None and repetitions not in (None, stated):
+        raise TraceError(f"synth: repetitions={stated}: the model has {repetitions}")
+    given = {"count": 1000, "flips": []} | given
+    count = repetitions or stated or (len(given["flips"]) + 1 if "envelope" not in given else None)
+    if count is None:
+        raise TraceError("synth: envelope: repetitions=G says for how many exits")
+    return synthetic(repetitions=count, **given)
+
+
+def _stated(text: str) -> dict[str, Any]:
+    """The keys of a synthetic trace's text and their values."""
+    given: dict[str, Any] = {}
     for item in filter(None, text.split(",")):
         key, _, value = (part.strip() for part in item.partition("="))
         if key not in _SYNTHETIC:
             raise TraceError(f"synth: {key}: unknown key{near(key, _SYNTHETIC)}")
-        if key in stated:
+        if key in given:
             raise TraceError(f"synth: {key}: given twice")
-        stated.add(key)
         try:
-            given[key] = [float(f) for f in value.split("+")] if key == "flips" else int(value)
+            given[key] = _SYNTHETIC[key](value)
         except ValueError:
-            kind = "list of numbers such as 0.15+0.06" if key == "flips" else "whole number"
+            kind = {_floats: "list of numbers such as 0.15+0.06", float: "number"}.get(_SYNTHETIC[key], "whole number")
             raise TraceError(f"synth: {key}: {value!r} is no {kind}") from None
-    return synthetic(repetitions=repetitions, **given)
+    if len(given.get("envelope", (0, 0))) != 2:
+        raise TraceError("synth: envelope: BETA+ALPHA, such as 0.4+1.2")
+    return given
 
 
 def shifted(trace: Trace, prompt: int) -> Trace:

@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from speedsim.files import to_json, whole_file, write_text
-from speedsim.trace import Sequence, Trace, loops, settle, statistics, write_parquet
+from speedsim.trace import Sequence, Trace, loops, statistics, write_parquet
 from speedsim.units import InputError
 
 from . import ngram
@@ -42,8 +42,6 @@ PER_DOCUMENT = 4
 """Prompts from one file at most."""
 LEAST_GAIN = 0.05
 """Nats per token by which the last exit must be better than the first."""
-BLOCK = 32
-"""Tokens over which the settle repetition is averaged along the text."""
 LARGEST_WEIGHTS = 8_000_000
 """Bytes of an exported file at most: it is meant to be kept beside the code."""
 
@@ -292,18 +290,7 @@ def judged(trace: Trace, scores: dict[str, Any], shape: Shape) -> dict[str, Any]
         },
         **figures, "flip_rates": beside_paper(figures["flip_rates"], shape),
         "without_loops": {"sequences": len(straight), "mean_settle": settled},
-        "mean_settle_along_the_text": {"tokens_each": BLOCK, "means": along(trace)},
     }
-
-
-def along(trace: Trace) -> list[float]:
-    """Mean settle repetition of the first BLOCK tokens of all sequences, of the next, and so on.
-
-    Text that runs in circles gets easier to predict: where the means fall, the loops flatter the trace.
-    """
-    longest = max(s.count for s in trace.sequences)
-    pieces = ([s.exit_tokens[at:at + BLOCK] for s in trace.sequences] for at in range(0, longest, BLOCK))
-    return [float(settle(np.concatenate(each)).mean()) for each in pieces]
 
 
 def looping_share(ids: NDArray[np.int64], count: int) -> float | None:
