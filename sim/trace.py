@@ -152,10 +152,13 @@ def _span(values: list[int]) -> dict[str, int]:
 
 
 def header(path: str | Path) -> dict[str, Any]:
-    """The header of a .jsonl or .parquet file, without reading the rest: schema, model, repetitions, source."""
+    """The header of a .jsonl or .parquet file, without reading the rest: kind, schema, model, repetitions, source.
+
+    Of a log of steps (trace_steps.py) it has draft_tokens and meaning instead of repetitions.
+    """
     with _form(Path(path), LIMIT_BYTES) as form:
         head: dict[str, Any] = form.read_header(Path(path))
-    return head
+    return {"kind": "exits"} | head
 
 
 @contextmanager
@@ -259,11 +262,12 @@ def synthetic_from(text: str, repetitions: int | None = None) -> Trace:
     stated = given.pop("repetitions", None)
     if stated is not None and repetitions not in (None, stated):
         raise TraceError(f"synth: repetitions={stated}: the model has {repetitions}")
-    given = {"count": 1000, "flips": []} | given
-    count = repetitions or stated or (len(given["flips"]) + 1 if "envelope" not in given else None)
-    if count is None:
+    flips = given.setdefault("flips", ())
+    given.setdefault("count", 1000)
+    exits = repetitions or stated or (len(flips) + 1 if "envelope" not in given else None)
+    if exits is None:
         raise TraceError("synth: envelope: repetitions=G says for how many exits")
-    return synthetic(repetitions=count, **given)
+    return synthetic(repetitions=exits, **given)
 
 
 def _stated(text: str) -> dict[str, Any]:

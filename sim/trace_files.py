@@ -25,6 +25,8 @@ from numpy.typing import NDArray
 from .units import InputError
 
 SCHEMA = "speedsim-trace/1"
+STEPS = "steps"
+"""The kind of a trace that logs verifications (trace_steps.py) instead of exits."""
 ENDS = ("length", "eos")
 """Why a sequence ended: it reached its length limit, or its last token ends the text."""
 LIMIT_BYTES = 2 << 30
@@ -159,6 +161,8 @@ def heading(entry: dict[str, Any], refuse: Refuse) -> dict[str, Any]:
     """The header's values, checked; a missing `source` is empty."""
     if "schema" not in entry and not entry.keys() & {"model", "repetitions"}:
         raise refuse("schema", 'missing: the first line of a trace is {"schema": "' + SCHEMA + '", "model": ...}')
+    if entry.get("kind") == STEPS:
+        raise refuse("kind", "a log of steps: it holds no predictions of exits")
     fields(entry, "header", refuse)
     if entry["schema"] != SCHEMA:
         raise refuse("schema", f"{shown(entry['schema'])} is not known (did you mean {SCHEMA}?)")
@@ -171,6 +175,18 @@ def heading(entry: dict[str, Any], refuse: Refuse) -> dict[str, Any]:
     if type(source) is not dict or not _plain(source, _DEEPEST_SOURCE):
         raise refuse("source", f"no object of finite values, {_DEEPEST_SOURCE} levels deep at most")
     return entry | {"source": source}
+
+
+def steps_heading(entry: dict[str, Any], refuse: Refuse) -> dict[str, Any]:
+    """The header's values of a log of steps, checked."""
+    fields(entry, "steps header", refuse)
+    if entry["schema"] != SCHEMA:
+        raise refuse("schema", f"{shown(entry['schema'])} is not known (did you mean {SCHEMA}?)")
+    whole(entry, "draft_tokens", 1, refuse)
+    for key, kind in (("model", str), ("meaning", str), ("source", dict)):
+        if type(entry[key]) is not kind:
+            raise refuse(key, f"{shown(entry[key])} is no {'object' if kind is dict else 'text'}")
+    return entry
 
 
 def _plain(value: Any, levels: int) -> bool:

@@ -8,7 +8,7 @@
 
 A log that lists its steps is taken as it is. A histogram has no order: its steps are drawn in a seeded order, which
 changes no mean. Where a log has only a mean, its steps are imputed, if asked: each next token right with the one rate
-that gives this mean. Tokens that the log does not account for became steps that proposed nothing, at the sequence's end.
+that gives this mean. Tokens that no step of the log accounts for become steps that proposed nothing, at the end.
 The names of fields are those of vLLM 0.32, AIPerf 0.13, Spec-Bench, EAGLE and SGLang 0.5.
 """
 
@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .trace_files import DECODER, LIMIT_BYTES, BadJsonError, TraceError, one_line
+from .trace_files import DECODER, LIMIT_BYTES, BadJsonError, TraceError, near, one_line
 from .trace_statistics import draws
 from .trace_steps import StepSequence, StepTrace
 
@@ -59,10 +59,12 @@ class Asked:
 
 
 def import_log(path: str | Path, form: str | None = None, asked: Asked | None = None) -> StepTrace:
-    """The log in a file; without `form` its entries tell which it is. TraceError for what cannot be read or replayed."""
+    """The log in a file; without `form` its entries tell whose it is. TraceError where it cannot be replayed."""
     path, asked = Path(path), asked or Asked()
     entries = _entries(path)
     form = form or _form_of(path, entries[0])
+    if form not in FORMS:
+        raise TraceError(f"--form {form}: is none of {', '.join(FORMS)}{near(form, FORMS)}")
     read = FORMS[form].read
     found = [steps for number, entry in enumerate(entries, 1) for steps in _read(read, entry, asked, path, number)]
     if not found:

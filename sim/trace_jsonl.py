@@ -5,9 +5,9 @@
     {"position": 64, "exit_tokens": [17, 17, 93, 93, 93, 93]}          count of these, positions first .. first+count-1
     {"end": true, "lines": 258, "sha256": "..."}                       over the lines before it; optional by hand
 
-A position may also carry `confidence` and `proposers`; they are checked for their kind and left out. Wherever a file is
-cut, that shows: within a sequence by its count, between two by the header's `sequences`. Both this and the last line are
-optional by hand and always written here; a hand-made file that has neither is told apart by `trace check` (unsealed).
+A position may also carry `confidence` and `proposers`; they are checked for their kind and left out. Wherever a file
+is cut, that shows: within a sequence by its count, between two by the header's `sequences`. That key and the last line
+are optional by hand and always written here; `trace check` calls a file without the last line unsealed.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import numpy as np
 
 from .trace_files import (
     DECODER,
+    STEPS,
     WHOLE,
     BadJsonError,
     Content,
@@ -36,6 +37,7 @@ from .trace_files import (
     one_line,
     opening,
     shown,
+    steps_heading,
     unwritable,
 )
 
@@ -78,6 +80,13 @@ class Lines:
             raise self.refuse("", f"{shown(entry)} is no object")
         return entry
 
+    def first(self) -> dict[str, Any]:
+        """The first line's object."""
+        entry = self.take()
+        if entry is None:
+            raise self.refuse("", "the file is empty")
+        return entry
+
     def refuse(self, key: str, what: str, column: int | None = None) -> TraceError:
         """The error that names this line and, where it stands in it, the key."""
         at = column or self._raw.find(f'"{key}"'.encode("utf-8", "replace")) + 1 or 1
@@ -98,14 +107,10 @@ class Lines:
 def read_header(path: Path) -> dict[str, Any]:
     """The first line, checked."""
     with path.open("rb") as stream:
-        return _first_line(Lines(path, stream))
-
-
-def _first_line(lines: Lines) -> dict[str, Any]:
-    entry = lines.take()
-    if entry is None:
-        raise lines.refuse("", "the file is empty")
-    return heading(entry, lines.refuse)
+        lines = Lines(path, stream)
+        entry = lines.first()
+        check = steps_heading if entry.get("kind") == STEPS else heading
+        return check(entry, lines.refuse)
 
 
 def read(path: Path, _limit_bytes: int) -> Content:
@@ -115,7 +120,7 @@ def read(path: Path, _limit_bytes: int) -> Content:
     sealed = False
     with path.open("rb") as stream:
         lines = Lines(path, stream)
-        head = _first_line(lines)
+        head = heading(lines.first(), lines.refuse)
         while (entry := lines.take()) is not None:
             if sealed:
                 raise lines.refuse("", "a line behind the one that ends the file")

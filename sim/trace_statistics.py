@@ -97,10 +97,12 @@ def along(settled: list[NDArray[np.int64]]) -> list[float]:
 
 def burstiness(settled: list[NDArray[np.int64]]) -> float | None:
     """Correlation between neighbours of the indicator r > 1; None where it is constant."""
-    pairs = np.concatenate([np.stack([each[:-1], each[1:]]) for each in settled], axis=1) > 1
-    if not pairs.size or pairs[0].std() == 0 or pairs[1].std() == 0:
+    before = np.concatenate([each[:-1] for each in settled]) > 1
+    after = np.concatenate([each[1:] for each in settled]) > 1
+    if not before.size or before.std() == 0 or after.std() == 0:
         return None
-    return float(np.corrcoef(pairs.astype(np.float64))[0, 1])
+    both = float((before & after).mean()) - float(before.mean()) * float(after.mean())
+    return both / float(before.std() * after.std())
 
 
 def _runs(settled: list[NDArray[np.int64]], quiet: bool) -> dict[str, float | int] | None:

@@ -2,7 +2,7 @@
 
     step at position p:  d tokens proposed behind p, a of them right  ->  a + 1 tokens committed, the next step at p+a+1
 
-    {"schema": "speedsim-trace/1", "kind": "steps", "model": "...", "draft_tokens": 4, "meaning": "...", "source": {...}}
+    {"schema": "speedsim-trace/1", "kind": "steps", "model": "m", "draft_tokens": 4, "meaning": "...", "source": {...}}
     {"sequence": 0, "first": 64, "end": "length", "prompt": "chat", "drafted": [4, 4, 3], "accepted": [1, 4, 0]}
     {"end": true, "lines": 3, "sha256": "..."}
 
@@ -25,12 +25,23 @@ from typing import Any
 import numpy as np
 
 from .files import write_bytes
-from .trace_files import ENDS, SCHEMA, WHOLE, TraceError, fields, line_of, shown, unwritable, whole
+from .trace_files import (
+    ENDS,
+    SCHEMA,
+    STEPS,
+    WHOLE,
+    TraceError,
+    fields,
+    line_of,
+    shown,
+    steps_heading,
+    unwritable,
+    whole,
+)
 from .trace_jsonl import Lines
 from .trace_statistics import draws
 from .units import NotCoveredError
 
-KIND = "steps"
 MEANINGS = {
     "accepted": "right proposed tokens per verification, the bonus token apart",
     "committed": "tokens committed per verification, the bonus token included",
@@ -174,7 +185,7 @@ def statistics(trace: StepTrace) -> dict[str, Any]:
     reached = histogram[::-1].cumsum()[::-1] / trace.steps
     prompts = sorted({s.prompt for s in trace.sequences})
     return {
-        "kind": KIND, "tokens": trace.tokens, "sequences": len(trace.sequences), "steps": trace.steps,
+        "kind": STEPS, "tokens": trace.tokens, "sequences": len(trace.sequences), "steps": trace.steps,
         "draft_tokens": trace.draft_tokens, "meaning": MEANINGS[trace.meaning],
         "acceptance_length": trace.tokens / trace.steps, "accepted_per_step": accepted / trace.steps,
         "draft_acceptance_rate": accepted / drafted if drafted else None,
@@ -194,7 +205,7 @@ def read(path: Path) -> tuple[StepTrace, bool]:
     """(trace, whether its checksum held) of a .jsonl file of this kind. TraceError where anything is wrong."""
     with path.open("rb") as stream:
         lines = Lines(path, stream)
-        head = _heading(lines)
+        head = steps_heading(lines.first(), lines.refuse)
         sequences, sealed = [], False
         while (entry := lines.take()) is not None:
             if sealed:
@@ -208,20 +219,6 @@ def read(path: Path) -> tuple[StepTrace, bool]:
             raise lines.refuse("end", "the file ends without its last line (end, lines, sha256): it is cut short")
     return StepTrace(path.stem, head["model"], head["draft_tokens"], head["meaning"], head["source"],
                      tuple(sequences)), sealed
-
-
-def _heading(lines: Lines) -> dict[str, Any]:
-    entry = lines.take()
-    if entry is None:
-        raise lines.refuse("", "the file is empty")
-    fields(entry, "steps header", lines.refuse)
-    if entry["schema"] != SCHEMA or entry["kind"] != KIND:
-        raise lines.refuse("schema", f"{shown(entry['schema'])}, kind {shown(entry['kind'])} is not known")
-    whole(entry, "draft_tokens", 1, lines.refuse)
-    for key, kind in (("model", str), ("meaning", str), ("source", dict)):
-        if type(entry[key]) is not kind:
-            raise lines.refuse(key, f"{shown(entry[key])} is no {'object' if kind is dict else 'text'}")
-    return entry
 
 
 def _sequence(entry: dict[str, Any], lines: Lines) -> StepSequence:
@@ -242,7 +239,7 @@ def write(trace: StepTrace, path: str | Path) -> None:
     """Write JSON lines with their checksum; the file appears whole or not at all."""
     if Path(path).suffix != ".jsonl":
         raise unwritable("suffix", f"{Path(path).suffix!r}: steps are JSON lines, a .jsonl file")
-    head = {"schema": SCHEMA, "kind": KIND, "model": trace.model, "draft_tokens": trace.draft_tokens,
+    head = {"schema": SCHEMA, "kind": STEPS, "model": trace.model, "draft_tokens": trace.draft_tokens,
             "meaning": trace.meaning, "source": trace.source}
     entries = [{"sequence": s.id, "first": s.first, "end": s.end, "prompt": s.prompt, "drafted": list(s.drafted),
                 "accepted": list(s.accepted)} for s in trace.sequences]

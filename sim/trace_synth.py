@@ -1,10 +1,11 @@
 """Where predictions change in a text that nobody recorded: draws that have stated rates.
 
-    flips        exit j+1 differs from exit j with probability f_j, independently: E[r] = 1 + sum_j (1 - prod_{i>=j} (1 - f_i))
-    burst        the same rates, but positions with a flip stand together: whether a position has one is a two-state chain
-                 whose correlation between neighbours is `burst` (0: independent; what trace stats says of a real text)
-    envelope     exit r differs from the last with probability min(1, beta r^-alpha), in one change: the total variation
-                 between its distribution and the last one's, were both sampled together. E[r] = 1 + sum_{r<G} beta r^-alpha
+    flips     exit j+1 differs from exit j with probability f_j, independently:
+              E[r] = 1 + sum over j of (1 - product over i >= j of (1 - f_i))
+    burst     the same rates, but positions with a flip stand together: whether a position has one is a two-state chain,
+              the correlation of neighbours is `burst` (0: independent; `trace stats` tells that of a real text)
+    envelope  exit r differs from the last with probability min(1, beta r^-alpha), in one change: the total variation
+              between its distribution and the last one's, were both sampled together; E[r] = 1 + sum of them
 
 Draws are Philox, so they are the same everywhere; every sequence has streams of its own.
 """
@@ -25,7 +26,8 @@ _BURSTS = 1 << 62
 
 def uniform(key: tuple[int, int], count: int) -> NDArray[np.float64]:
     """Numbers from 0 to 1, 1 left out."""
-    return (draws(key, count) >> np.uint64(11)) * 2.0**-53
+    numbers: NDArray[np.float64] = (draws(key, count) >> np.uint64(11)) * np.float64(2.0**-53)
+    return numbers
 
 
 def bursty(flips: NDArray[np.float64], burst: float, count: int, key: tuple[int, int]) -> Changes:

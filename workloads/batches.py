@@ -85,7 +85,7 @@ def batches(ids: Ids, size: int, length: int, seed: int, start: int) -> Iterator
 
 
 def pair_batches(pairs: Sequence[Pair], encodes: bool, size: int, seed: int, start: int) -> Iterator[Batch]:
-    """Endless batches of `size` pairs from step `start` on, in a seeded order; those that fill no batch are left out."""
+    """Endless batches of `size` pairs from step `start` on, in a seeded order; the rest of an epoch is left out."""
     per_epoch = len(pairs) // size
     if per_epoch < 1:
         raise ValueError(f"{len(pairs)} pairs hold no batch of {size}")

@@ -1,6 +1,7 @@
 """A task of known predictability: copy a source, or its marked lines, with a known share of wrong words.
 
-    source: copy or summarise, then lines of words, some marked;  target: the lines, each word replaced with chance NOISE
+    source: copy or summarise, then lines of words, some marked
+    target: all lines or the marked ones, each word replaced with probability NOISE
 
 Words are drawn evenly from V, so with q = NOISE (1 - 1/V), the share of words that are really replaced, a target word
 costs h(q) + q ln(V - 1) nats at least (h: the entropy of a coin) and the best top-1 share on words is 1 - q. A decoder
