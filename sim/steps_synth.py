@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from .acceptance import rate_of_length
 from .trace_files import WHOLE, TraceError, near
 from .trace_statistics import draws
 from .trace_steps import StepSequence, StepTrace
@@ -28,17 +29,6 @@ def _floats(text: str) -> tuple[float, ...]:
 _KEYS: dict[str, Callable[[str], Any]] = {
     "accepted": _floats, "length": float, "draft": int, "count": int, "sequences": int, "first": int, "seed": int,
 }
-
-
-def rate_of(length: float, draft: int) -> float:
-    """The rate a with 1 + a + ... + a^draft = length. TraceError where no rate gives it."""
-    if draft < 1 or not 1 <= length <= draft + 1:
-        raise TraceError(f"length={length:g}, draft={draft}: {draft} proposed tokens commit 1 to {draft + 1} a step")
-    low, high = 0.0, 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if sum(middle**i for i in range(draft + 1)) < length else (low, middle)
-    return high
 
 
 def steps_of(accepted: tuple[float, ...], count: int, sequences: int = 1, seed: int = 0, first: int = 64) -> StepTrace:
@@ -75,6 +65,8 @@ def steps_from(text: str) -> StepTrace | None:
     if ("length" in given) == ("accepted" in given) or ("length" in given) != ("draft" in given):
         raise TraceError("synth: accepted=P+P+... alone, or length=L with draft=K")
     if "length" in given:
-        draft = given.pop("draft")
-        given["accepted"] = (rate_of(given.pop("length"), draft),) * draft
+        length, draft = given.pop("length"), given.pop("draft")
+        if not 1 <= length <= draft + 1:
+            raise TraceError(f"synth: length={length:g}: {draft} proposed tokens commit 1 to {draft + 1} a step")
+        given["accepted"] = (rate_of_length(length, draft),) * draft
     return steps_of(**{"count": 1000} | given)

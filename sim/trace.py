@@ -4,8 +4,8 @@
 
 Positions before a sequence's `first` are its prompt. A trace holds what was predicted from the committed text only; a
 live run also makes predictions from wrong text, and throws them away.
-Files are read and written by trace_jsonl.py and trace_parquet.py, figures are made by trace_statistics.py; this module
-is the door to them.
+Sequences in memory are trace_data.py, files are read and written by trace_jsonl.py and trace_parquet.py, figures are
+made by trace_statistics.py; this module is the door to them.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import trace_jsonl, trace_parquet
+from . import trace_jsonl, trace_parquet, trace_steps
 from .files import write_bytes
 from .registry import find
-from .trace_files import ENDS, LIMIT_BYTES, SCHEMA, WHOLE, Opening, Tokens, Told, TraceError, digest, near, one_line
+from .trace_data import Sequence, Trace, lengths_only, limited, of_steps, shifted
+from .trace_files import ENDS, LIMIT_BYTES, SCHEMA, STEPS, WHOLE, TraceError, near, one_line
 from .trace_statistics import draws, loops, settle, summary
 from .trace_synth import bursty, enveloped
 
 __all__ = [
     "ENDS", "LIMIT_BYTES", "SCHEMA", "Sequence", "Trace", "TraceError", "check", "header", "lengths_only", "limited",
-    "load", "loops", "settle", "shifted", "statistics", "synthetic", "synthetic_from", "write", "write_jsonl",
-    "write_parquet",
+    "load", "loops", "of_steps", "settle", "shifted", "statistics", "synthetic", "synthetic_from", "write",
+    "write_jsonl", "write_parquet",
 ]
 
 Flips = list[float] | tuple[float, ...]
@@ -50,80 +50,14 @@ _SYNTHETIC: dict[str, Callable[[str], Any]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Sequence:
-    """A decoded sequence: its predictions at every exit."""
-
-    id: int
-    first: int
-    """Position of the first row; the prompt stands before it."""
-    count: int
-    """Rows: positions first .. first+count-1."""
-    end: str
-    """One of ENDS."""
-    source_tokens: int
-    """Length of what cross-attention reads; 0 without it."""
-    exit_tokens: Tokens
-    """[count, G]: exit_tokens[index][e-1] is what exit e predicts from position first + index on the committed text."""
-
-    def __post_init__(self) -> None:
-        given = np.asarray(self.exit_tokens)
-        if given.ndim != 2 or len(given) != self.count or self.count < 1 or self.end not in ENDS:
-            raise TraceError(f"sequence {self.id}: exit_tokens {given.shape} with count {self.count}, end {self.end!r}")
-        if given.dtype.kind not in "iu" or not 0 <= given.min() <= given.max() < WHOLE:
-            raise TraceError(f"sequence {self.id}: exit_tokens are not all whole numbers from 0 to {WHOLE - 1}")
-        tokens = np.array(given, dtype=np.int32, order="C")
-        tokens.setflags(write=False)
-        object.__setattr__(self, "exit_tokens", tokens)
-
-    @property
-    def text(self) -> Tokens:
-        """[count]: the committed tokens, those behind positions first .. first+count-1."""
-        text: Tokens = self.exit_tokens[:, -1]
-        return text
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Trace:
-    """Sequences of one model, in file order. Two traces with one digest say the same, whatever file they came from."""
-
-    name: str
-    """The file's name without its suffix."""
-    model: str
-    repetitions: int
-    """G: exits per position."""
-    source: dict[str, Any]
-    """Where it came from, in plain JSON values."""
-    sequences: tuple[Sequence, ...]
-    digest: str = ""
-    """sha256 over repetitions, every sequence's (first, count, end, source_tokens) and all exit tokens."""
-
-    def __post_init__(self) -> None:
-        if not self.sequences or len({s.id for s in self.sequences}) != len(self.sequences):
-            raise TraceError(f"{self.name}: no sequences, or two of one id")
-        if any(s.exit_tokens.shape[1] != self.repetitions for s in self.sequences):
-            raise TraceError(f"{self.name}: a sequence has not {self.repetitions} exits a position")
-        if not self.digest:
-            object.__setattr__(self, "digest", digest(self.repetitions, self.told))
-
-    @property
-    def head(self) -> dict[str, Any]:
-        """The header as files hold it."""
-        return {"schema": SCHEMA, "model": self.model, "repetitions": self.repetitions, "source": self.source}
-
-    @property
-    def told(self) -> Told:
-        """The sequences as files hold them."""
-        return [(Opening(s.id, s.first, s.count, s.end, s.source_tokens), s.exit_tokens) for s in self.sequences]
-
-    @property
-    def tokens(self) -> int:
-        """Positions of all sequences."""
-        return sum(s.count for s in self.sequences)
-
-
 def load(path: str | Path, limit_bytes: int = LIMIT_BYTES) -> Trace:
-    """The trace in a .jsonl or .parquet file; TraceError where anything is wrong with it."""
+    """The trace in a .jsonl or .parquet file; TraceError where anything is wrong with it.
+
+    A log of steps becomes a text of one repetition that carries the log.
+    """
+    if header(path)["kind"] == STEPS:
+        with _form(Path(path), limit_bytes):
+            return of_steps(trace_steps.read(Path(path))[0])
     return _load(Path(path), limit_bytes)[0]
 
 
@@ -182,6 +116,9 @@ def write(trace: Trace, path: str | Path) -> None:
     suffix = Path(path).suffix
     if suffix not in _FORMS:
         raise TraceError(f"{path}: suffix {suffix!r}: a trace is a .jsonl or a .parquet file")
+    if trace.steps is not None:
+        trace_steps.write(trace.steps, path)
+        return
     write_bytes(path, _FORMS[suffix].written(trace.head, trace.told))
 
 
@@ -287,29 +224,3 @@ def _stated(text: str) -> dict[str, Any]:
     if len(given.get("envelope", (0, 0))) != 2:
         raise TraceError("synth: envelope: BETA+ALPHA, such as 0.4+1.2")
     return given
-
-
-def shifted(trace: Trace, prompt: int) -> Trace:
-    """The same text behind a prompt of another length: every sequence starts at position `prompt`."""
-    if prompt < 0 or prompt + max(s.count for s in trace.sequences) > WHOLE:
-        raise TraceError(f"prompt={prompt}: positions do not fit 31 bits")
-    return replace(trace, sequences=tuple(replace(s, first=prompt) for s in trace.sequences), digest="")
-
-
-def lengths_only(trace: Trace) -> Trace:
-    """The text alone, as a model with one exit would have written it: for rivals that take only its lengths."""
-    texts = (replace(s, exit_tokens=s.exit_tokens[:, -1:]) for s in trace.sequences)
-    return replace(trace, repetitions=1, sequences=tuple(texts), digest="")
-
-
-def limited(trace: Trace, tokens: int) -> Trace:
-    """Whole sequences in file order until at least `tokens` tokens are there; all of them where there are fewer."""
-    if tokens < 1:
-        raise TraceError(f"tokens={tokens}: at least 1")
-    kept, total = [], 0
-    for sequence in trace.sequences:
-        if total >= tokens:
-            break
-        kept.append(sequence)
-        total += sequence.count
-    return replace(trace, sequences=tuple(kept), digest="")

@@ -246,7 +246,8 @@ def _sglang(entry: Entry, asked: Asked) -> Iterator[Steps]:
         return
     if draft is None:
         raise TraceError("spec_draft_token_num is missing: --draft N says how many tokens were proposed a step")
-    yield _of_mean(tokens / steps if steps else 1.0, steps, draft, "", asked.seed, first)
+    if steps:  # the first token is the prefill's
+        yield _of_mean((tokens - 1) / steps, steps, draft, "", asked.seed, first)
 
 
 def _of_mean(length: float, steps: int, draft: int, prompt: str, seed: int, first: int | None = None) -> Steps:

@@ -119,10 +119,11 @@ class StepTrace:
 class Recorded:
     """Facts about a proposer (acceptance.Facts), read from a log of its steps."""
 
-    def __init__(self, trace: StepTrace, impute: bool = False, seed: int = 0) -> None:
+    def __init__(self, trace: StepTrace, impute: bool = False, seed: int = 0, first: int | None = None) -> None:
+        """`first`: where every sequence begins instead, if its text was moved behind another prompt."""
         self._trace, self._impute, self._seed = trace, impute, seed
-        self._starts = {s.id: list(accumulate((a + 1 for a in s.accepted[:-1]), initial=s.first))
-                        for s in trace.sequences}
+        self._starts = {s.id: list(accumulate((a + 1 for a in s.accepted[:-1]), initial=s.first if first is None
+                                              else first)) for s in trace.sequences}
         self._steps = {s.id: (s.drafted, s.accepted) for s in trace.sequences}
         self._onward, self._mean = _last_rate(trace), _rates(trace)[0]
 

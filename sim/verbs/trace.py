@@ -27,7 +27,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 def _log_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("log", metavar="LOG", help="JSON lines or JSON, as the engine or benchmark wrote it")
     parser.add_argument("target", metavar="FILE", help="the trace, a .jsonl file")
-    parser.add_argument("--form", metavar="F", help="vllm, aiperf, specbench, eagle or sglang (default: as its keys tell)")
+    parser.add_argument("--form", metavar="F", help="vllm, aiperf, specbench, eagle or sglang (default: by its keys)")
     parser.add_argument("--draft", type=int, metavar="K", help="tokens proposed a step, where the log does not tell")
     parser.add_argument("--model", metavar="NAME", help="the model, where the log does not tell")
     parser.add_argument("--impute", action="store_true", help="draw steps where the log has only their mean; labelled")

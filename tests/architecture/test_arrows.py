@@ -14,8 +14,8 @@ SIM = ROOT / "sim"
 ROWS = [
     {"units", "program", "timeline", "registry", "files"},
     {"document", "plain", "provenance", "checking", "config", "dram", "hardware", "stack", "model", "plan", "trace",
-     "acceptance", "trace_files", "trace_statistics", "trace_jsonl", "trace_parquet", "trace_synth", "trace_steps",
-     "steps_synth", "trace_import", "trace_text", "huggingface", "json_text", "catalog", "shelf"},
+     "acceptance", "trace_data", "trace_files", "trace_statistics", "trace_jsonl", "trace_parquet", "trace_synth",
+     "trace_steps", "steps_synth", "trace_import", "trace_text", "huggingface", "json_text", "catalog", "shelf"},
     {"oracle", "batch", "schedules", "kernels", "schedule_names"},
     {"machine"},
     {"scenario", "text", "changes"},
