@@ -125,5 +125,5 @@ def messages(catalogue: bytes) -> Iterator[tuple[str, str]]:
             texts.append(" ".join(text.split("\0")[0].split("\4")[-1].replace("&", "").split()))
         translated, original = texts
         words = sum(word.isalpha() for word in original.split())
-        if original and translated != original and words >= 2 and max(map(len, texts)) <= 2 * _PARAGRAPH:
+        if translated and translated != original and words >= 2 and max(map(len, texts)) <= 2 * _PARAGRAPH:
             yield translated, original
