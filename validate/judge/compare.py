@@ -77,26 +77,40 @@ def committed(path: Path) -> str | None:
         return None
 
 
+def campaign(place: dict[str, Any]) -> str:
+    """What a campaign is called in the children that were fitted on it."""
+    return f"campaign on {place['name']}, {place['began'][:10]}, card {place['card']}"
+
+
 def comparison(told: dict[str, Any], tables: dict[str, Measured], when: str | None,
                limits: Sequence[Budget] = ()) -> dict[str, Any]:
-    """The whole comparison as a document."""
+    """The whole comparison as a document; refused where nothing is left that was not fitted on."""
     rows = joined(told, tables)
+    place = next(iter(tables.values())).environment
     began = min(m.environment["began"] for m in tables.values())
     before = when is not None and datetime.fromisoformat(when) < datetime.fromisoformat(began)
-    place = next(iter(tables.values())).environment
+    seen = campaign(place) in told.get("fitted_on", ())
     fit = [r for r in rows if not r.held_out]
-    judged = [r for r in rows if r.held_out] or rows
+    judged = [r for r in rows if r.held_out] or ([] if seen else rows)
+    if not judged:
+        raise RefusedError(f"{told['gpu']['name']} and {told['stack']['name']} are fitted on just these rows: nothing "
+                           "is left to judge them by")
     found: dict[str, Any] = {
         "schema": SCHEMA, "gpu": told["gpu"], "stack": told["stack"], "measured_on": place["name"],
         "began": began, "predictions_committed": when, "held_out": before, "quick": bool(place.get("quick")),
-        "rungs": {rung: scored([r for r in judged if r.rung == rung], fit) for rung in _unique(r.rung for r in judged)},
-        "fit_rungs": {rung: scored([r for r in fit if r.rung == rung], fit) for rung in _unique(r.rung for r in fit)},
-        "regimes": regimes(judged, fit), "speedups": speedups(rows), "host_corrected": host_corrected(rows),
+        "rungs": _by("rung", judged, fit), "fit_rungs": {} if seen else _by("rung", fit, fit),
+        "regimes": _by("regime", judged, fit), "speedups": speedups(rows), "host_corrected": host_corrected(rows),
         "choices": choices(rows), "points": [_point(r) for r in rows],
     }
     found["headline"] = _headline(found)
     found["broken"] = broken(found, limits)
     return found
+
+
+def _by(field: str, rows: Sequence[Row], fit: Sequence[Row]) -> dict[str, Any]:
+    """Scores of the rows by their rung, or by what dominates."""
+    return {name: scored([r for r in rows if getattr(r, field) == name], fit)
+            for name in dict.fromkeys(getattr(r, field) for r in rows)}
 
 
 def joined(told: dict[str, Any], tables: dict[str, Measured]) -> list[Row]:
@@ -120,10 +134,8 @@ def joined(told: dict[str, Any], tables: dict[str, Measured]) -> list[Row]:
     return found
 
 
-def scored(rows: Sequence[Row], fit: Sequence[Row]) -> dict[str, Any] | None:
+def scored(rows: Sequence[Row], fit: Sequence[Row]) -> dict[str, Any]:
     """Our score and the null models' on the same rows."""
-    if not rows:
-        return None
     found: dict[str, Any] = dict(score([r.predicted["us"] for r in rows], rows, interval=True))
     found["nulls"] = {}
     for name, null in NULLS.items():
@@ -131,11 +143,6 @@ def scored(rows: Sequence[Row], fit: Sequence[Row]) -> dict[str, Any] | None:
         known = [(t, r) for t, r in zip(told, rows, strict=True) if t is not None]
         found["nulls"][name] = score([t for t, _ in known], [r for _, r in known]) if known else None
     return found
-
-
-def regimes(rows: Sequence[Row], fit: Sequence[Row]) -> dict[str, Any]:
-    """Scores by what dominates."""
-    return {name: scored([r for r in rows if r.regime == name], fit) for name in _unique(r.regime for r in rows)}
 
 
 def speedups(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -200,10 +207,6 @@ def _decided(got: Sequence[tuple[float | None, float]]) -> dict[str, float | Non
     return {"tau_b": sum(taus) / len(taus) if taus else None, "regret": 100 * sum(r for _, r in got) / len(got)}
 
 
-def _unique(names: Any) -> list[str]:
-    return list(dict.fromkeys(names))
-
-
 def _point(row: Row) -> dict[str, Any]:
     return {"table": row.table, "keys": row.keys, "regime": row.regime, "held_out": row.held_out,
             "predicted_us": row.predicted["us"], "low_us": row.predicted["low_us"],
@@ -212,7 +215,7 @@ def _point(row: Row) -> dict[str, Any]:
 
 def _headline(found: dict[str, Any]) -> str:
     """The worst regime, in a sentence."""
-    counted = {name: s for name, s in found["regimes"].items() if s and s["points"] >= LEAST_REGIME} or found["regimes"]
+    counted = {name: s for name, s in found["regimes"].items() if s["points"] >= LEAST_REGIME} or found["regimes"]
     name, worst = max(counted.items(), key=lambda pair: pair[1]["mape"])
     word = "held out" if found["held_out"] else "not held out: the predictions are no older than the measurement"
     best = min((s["mape"] for s in worst["nulls"].values() if s), default=None)
@@ -228,14 +231,13 @@ def text(found: dict[str, Any]) -> str:
              f"{'roofline':>10}{'affine':>8}{'const.':>8}{'nearest':>8}"]
     for title, group in (("", found["rungs"]), ("fit ", found["fit_rungs"]), ("  ", found["regimes"])):
         for name, one in group.items():
-            if one:
-                nulls = [s["mape"] if s else None for s in one["nulls"].values()]
-                lines.append(
-                    f"{title + name:<24}{one['points']:>7}{one['mape']:>8.1f}"
-                    f"{one['mape_low']:>8.1f}{one['mape_high']:>8.1f}{one['bias']:>+8.1f}{one['median']:>8.1f}"
-                    f"{one['p95']:>8.1f}{one['coverage']:>7.0f}%" + "".join(
-                        f"{null:>{width}.1f}" if null is not None else " " * (width - 1) + "-"
-                        for null, width in zip(nulls, (10, 8, 8, 8), strict=True)))
+            nulls = [s["mape"] if s else None for s in one["nulls"].values()]
+            lines.append(
+                f"{title + name:<24}{one['points']:>7}{one['mape']:>8.1f}"
+                f"{one['mape_low']:>8.1f}{one['mape_high']:>8.1f}{one['bias']:>+8.1f}{one['median']:>8.1f}"
+                f"{one['p95']:>8.1f}{one['coverage']:>7.0f}%" + "".join(
+                    f"{null:>{width}.1f}" if null is not None else " " * (width - 1) + "-"
+                    for null, width in zip(nulls, (10, 8, 8, 8), strict=True)))
     for one in found["speedups"]:
         name = " ".join(str(v) for k, v in one["keys"].items() if k in ("model", "control", "launch", "plan"))
         lines.append(f"speed-up {name}: {one['predicted']:.3f} predicted, {one['measured']:.3f} measured "

@@ -41,8 +41,6 @@ def _scores(group: Mapping[str, Any]) -> str:
     head = ("", "points", "MAPE %", "90 %", "bias %", "p95 %", "inside 90 %", *NULLS)
     rows = []
     for name, one in group.items():
-        if not one:
-            continue
         nulls = ["-" if not s else f"{s['mape']:.1f}" for s in one["nulls"].values()]
         rows.append([name, str(one["points"]), f"{one['mape']:.1f}", f"{one['mape_low']:.1f} to {one['mape_high']:.1f}",
                      f"{one['bias']:+.1f}", f"{one['p95']:.1f}", f"{one['coverage']:.0f} %", *nulls])

@@ -106,6 +106,7 @@ def predictions(design: str, gpu: str, stack: str, quick: bool = False) -> dict[
     return {
         "schema": SCHEMA, "design": design, "quick": quick, "tier": "fluid",
         "gpu": {"name": on.value.name, "hash": on.digest}, "stack": {"name": with_.value.name, "hash": with_.digest},
+        "fitted_on": sorted({fit["table"] for one in (on, with_) for fit in (one.fit or {}).values()}),
         "rows": rows,
     }
 
@@ -119,11 +120,11 @@ def text(document: Mapping[str, Any]) -> str:
 
 def _table(subject: Subject, name: str) -> Iterable[dict[str, Any]]:
     """The predictions of one table."""
-    experiment, predictor = _experiment(name), PREDICTORS[name]
+    experiment = _experiment(name)
     for point in experiment.points(subject):
         keys = {key: point[key] for key in experiment.keys}
         try:
-            fluid, roofline = (predictor(subject, point, tier) for tier in ("fluid", "roofline"))
+            fluid, roofline = (predict_point(subject, name, point, tier) for tier in ("fluid", "roofline"))
         except NotCoveredError:
             continue
         low, high = interval(fluid, subject.stack)
@@ -135,6 +136,11 @@ def _table(subject: Subject, name: str) -> Iterable[dict[str, Any]]:
                 "launch_us": fluid.launch_us, "device_us": fluid.device_us, "roofline_us": roofline.us,
                 "bytes": fluid.bytes}.items()},
         }
+
+
+def predict_point(subject: Subject, table: str, keys: Point, tier: str) -> Told:
+    """One point of a table. Raises NotCoveredError where nothing is known of it."""
+    return PREDICTORS[table](subject, keys, tier)
 
 
 def _experiment(name: str) -> Any:
