@@ -165,11 +165,12 @@ def number(spec: Spec, value: float, error: float | None) -> Number:
     return Number(bare, "" if error is None else f"{error:.2g} {spec.unit}".strip())
 
 
-def specs_of(op: str, pair: Pair, spec: Path = SPEC) -> tuple[Spec, ...]:
-    """The numbers that may be fitted on this GPU, from a list such as silicon_fit.yaml; each starts from the parent's
-    value."""
+def specs_of(op: str, pair: Pair, spec: Path | None = None) -> tuple[Spec, ...]:
+    """The numbers that may be fitted on this GPU, from a list of the form of silicon_fit.yaml (the default); each
+    starts from the parent's value."""
     found = []
     generation = pair.gpu.value.generation
+    spec = spec or SPEC
     for entry in document.read(spec).plain()[op]:
         if generation not in entry.get("only", [generation]):
             continue
