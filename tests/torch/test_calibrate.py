@@ -17,7 +17,8 @@ TRUE = {"gpu": (("launch.node_gap", "1.9 us"),), "stack": (("host.turnaround", "
 
 def measured(folder, tables, quick=True):
     """A campaign as a card of other numbers would have measured it: each point predicted with those."""
-    subject = Subject(load_gpu("h200_sxm", TRUE["gpu"]).value, load_stack("torch_graph", TRUE["stack"]).value, True, quick)
+    gpu, stack = load_gpu("h200_sxm", TRUE["gpu"]).value, load_stack("torch_graph", TRUE["stack"]).value
+    subject = Subject(gpu, stack, True, quick)
     place = {key: "known" for key in REQUIRED} | {"card": "aa", "name": "Card A", "quick": quick,
                                                   "began": "2026-12-01T10:00:00+00:00"}
     for name in tables:
@@ -60,6 +61,9 @@ def test_calibration_finds_a_cards_numbers_and_its_children_predict_the_rest(tmp
     assert after["fit_rungs"] == {}  # what it was fitted on judges nothing
     assert after["rungs"]["pass"]["mape"] < before["rungs"]["pass"]["mape"] / 3
     assert not before["held_out"]
+    heads = [one for one in before["ablations"] if one["part"] == "head"]
+    assert heads
+    assert all(one["predicted_us"] > 0 and one["measured_us"] > 0 for one in heads)
 
 
 def test_only_the_lower_rungs_are_read(tmp_path):

@@ -100,7 +100,7 @@ def comparison(told: dict[str, Any], tables: dict[str, Measured], when: str | No
         "began": began, "predictions_committed": when, "held_out": before, "quick": bool(place.get("quick")),
         "rungs": _by("rung", judged, fit), "fit_rungs": {} if seen else _by("rung", fit, fit),
         "regimes": _by("regime", judged, fit), "speedups": speedups(rows), "host_corrected": host_corrected(rows),
-        "choices": choices(rows), "points": [_point(r) for r in rows],
+        "choices": choices(rows), "ablations": ablations(rows), "points": [_point(r) for r in rows],
     }
     found["headline"] = _headline(found)
     found["broken"] = broken(found, limits)
@@ -202,6 +202,32 @@ def choices(rows: Sequence[Row]) -> dict[str, Any] | None:
     return {"cases": len(cases), "interior": interior, **{name: _decided(got) for name, got in told.items() if got}}
 
 
+PARTS = (
+    ("head", "sharing", "heads", lambda keys: keys["heads"] > 0, {"heads": 0}),
+    ("sharing", "sharing", "unique_layers", lambda keys: keys["unique_layers"] == 12, {"unique_layers": 2}),
+    ("launch", "decodes", "launch", lambda keys: keys["launch"] == "eager", {"launch": "graph"}),
+    ("host", "decodes", "control", lambda keys: keys["control"] == "host", {"control": "device"}),
+)
+"""Parts of a gain that a pair of measurements isolates: (part, table, key, with it, what is different without it)."""
+
+
+def ablations(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """What a part costs by prediction and by measurement, from pairs that differ in it alone."""
+    known = {(r.table, *sorted(r.keys.items())): r for r in rows}
+    found = []
+    for part, table, key, has, other in PARTS:
+        for row in rows:
+            without = known.get((table, *sorted((row.keys | other).items()))) if row.table == table else None
+            if without is None or not has(row.keys):
+                continue
+            found.append({
+                "part": part, "keys": row.keys, "without": other[key],
+                "predicted_us": row.predicted["us"] - without.predicted["us"],
+                "measured_us": row.measured_us - without.measured_us,
+            })
+    return found
+
+
 def _decided(got: Sequence[tuple[float | None, float]]) -> dict[str, float | None]:
     taus = [tau for tau, _ in got if tau is not None]
     return {"tau_b": sum(taus) / len(taus) if taus else None, "regret": 100 * sum(r for _, r in got) / len(got)}
@@ -251,5 +277,9 @@ def text(found: dict[str, Any]) -> str:
         tau = "-" if one["tau_b"] is None else f"{one['tau_b']:.2f}"
         lines.append(f"choices: {found['choices']['interior']} with an interior best, tau-b {tau}, regret "
                      f"{one['regret']:.2f} %, the best null's {min(nulls, default=float('nan')):.2f} %")
+    for part in dict.fromkeys(one["part"] for one in found["ablations"]):
+        pairs = [one for one in found["ablations"] if one["part"] == part]
+        told, real = (sum(one[which] for one in pairs) / len(pairs) for which in ("predicted_us", "measured_us"))
+        lines.append(f"ablation, {part}: {told:.1f} us predicted, {real:.1f} us measured, mean of {len(pairs)} pairs")
     lines += [f"broken: {one}" for one in found["broken"]]
     return "\n".join(lines)
