@@ -24,7 +24,7 @@ from .kernels.gemm import rule_of, tiling
 from .kernels.lower import Lowering, PassShape, RowShape
 from .machine.fluid import FluidDevice
 from .machine.l2 import Residency
-from .machine.power import throttled
+from .machine.power import sustained
 from .machine.roofline import RooflineDevice
 from .machine.work import Timed, Work, alone
 from .model import Dtypes, Model
@@ -107,7 +107,7 @@ class Predicted(NamedTuple):
     hit: float
     """Fraction of its weights, or keys and values, that the cache held."""
     near_knee: bool
-    """Whether that fraction is hard to predict (machine/l2.KNEE)."""
+    """Whether that fraction is hard to predict (L2.knee)."""
     ctas: int
     waves: int
     splits: int
@@ -155,7 +155,7 @@ class Bench:
         gpu, software = self.gpu, self.stack.kernels
         kernels = lowered(what, gpu, software)
         hit, knee = self._fetched(kernels[0], buffers)
-        timed = tuple(throttled(alone(self._device, self._work(kernel, hit)), gpu.energy) for kernel in kernels)
+        timed = tuple(sustained(alone(self._device, self._work(kernel, hit)), gpu.energy) for kernel in kernels)
         parts = {"launch": gpu.launch.node_gap_ps * len(timed)}
         for one in timed:
             for why, time in one.parts:
@@ -176,7 +176,7 @@ class Bench:
         held = 0.0
         knee = False
         for tensor, size in stored:
-            held += size * cache.read((0, *tensor.name), size)
+            held += size * cache.read((0, *tensor.name), size, shared=kernel.demand.shared)
             knee |= cache.near_knee
         return held / sum(size for _, size in stored), knee
 

@@ -16,7 +16,8 @@ BAR = 28
 
 def table(result: Answer) -> str:
     """The answer for the screen: what was asked, the schedule beside its rivals, the gain and its cause."""
-    from .result import intervals, knee, notes, sentence
+    from .knee import knee
+    from .result import intervals, notes, sentence
 
     mine, scenario = result.resolved, result.resolved.scenario
     trace = mine.trace

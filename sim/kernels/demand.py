@@ -43,6 +43,8 @@ class Demand(NamedTuple):
     grid: Grid
     again_bytes: int = 0
     """Of the reads, what several CTAs ask of the L2 beyond the first time."""
+    shared: bool = False
+    """Whether CTAs on all SMs read the same bytes, rather than each its own part."""
 
     @property
     def issued_bytes(self) -> int:

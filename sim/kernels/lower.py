@@ -147,7 +147,7 @@ class Lowering:
         model = self.model
         operations = step.split("+")
         flop, again, reads, writes, family = 0, 0, [], [], "elementwise"
-        grid, splits = Grid(width), 1
+        grid, splits, shared = Grid(width), 1, False
         for operation in operations:
             name, _, weight = operation.partition(":")
             if name == "linear":
@@ -158,6 +158,7 @@ class Lowering:
                 reads.append(Access(Tensor((owner, weight), kind), model.weight_bytes(n, k)))
                 gemm = self.software.gemm
                 cut = tiling(width, n, k, self.sms, rule_of(gemm, self.generation))
+                shared = width > gemm.tile_rows
                 inflight = gemm.stages * cut.tile * gemm.k_step * DTYPE_BITS[model.dtype.weights] // 8
                 grid, splits = Grid(cut.ctas, cut.steps, inflight), cut.splits
                 family = "gemv" if cut.vector else "gemm"
@@ -186,7 +187,8 @@ class Lowering:
         parts = _partial(out * splits)
         writes.append(_between(model, out) if splits == 1 else parts)
         dtype = model.dtype.activations
-        yield Kernel(f"{where}.{step}", family, Demand(dtype, flop, tuple(reads), tuple(writes), grid, again))
+        yield Kernel(f"{where}.{step}", family,
+                     Demand(dtype, flop, tuple(reads), tuple(writes), grid, again, shared))
         if splits > 1:
             join = Demand(dtype, 0, (parts,), (_between(model, out),), Grid(width))
             yield Kernel(f"{where}.{step}.join", "join" if family == "gemm" else "elementwise", join)

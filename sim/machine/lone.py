@@ -96,7 +96,7 @@ def durations(gpu: Gpu, software: Kernels, kernels: Lone, missed: Floats) -> Int
 
 
 def _stretched(gpu: Gpu, flop: Floats, missed: Floats, times: Ints) -> Ints:
-    """power.throttled, for arrays."""
+    """power.sustained, for arrays."""
     energy = gpu.energy
     if energy.limit_w is None or energy.static_w is None or energy.limit_w <= energy.static_w:
         return times

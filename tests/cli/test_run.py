@@ -15,7 +15,7 @@ FIGURES = {
     "useful_row_passes", "idle_row_passes",
     "padded_row_passes", "head_reads", "squashed_tokens", "rows_per_pass", "total_us", "time_per_token_us", "gap_us",
     "tokens_per_s", "time_by_bound_us", "bytes_per_token", "kernels_per_token", "l2_hit_fraction", "mbu", "mfu",
-    "memory", "total_cycles", "prefill_us", "time_to_first_token_us", "end_to_end_us",
+    "memory", "total_cycles", "prefill_us", "time_to_first_token_us", "end_to_end_us", "late_passes", "throttled_us",
 }
 
 
