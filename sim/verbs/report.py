@@ -1,17 +1,17 @@
-"""The verb `report`: an answer or a sweep as one page that needs no network."""
+"""The verb `report`: an answer, a sweep or a comparison as one page."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-HELP = "one HTML page of an answer or a sweep, with every picture"
+HELP = "one HTML page of an answer, a sweep or a comparison"
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the verb's options."""
     parser.add_argument("document", metavar="FILE|DIR",
-                        help="an answer of speedsim run --json FILE, or the folder of speedsim sweep --out DIR")
+                        help="what run or compare --json FILE wrote, or the folder of sweep --out DIR")
     parser.add_argument("--out", default="report.html", metavar="FILE", help="the page (default report.html)")
 
 
