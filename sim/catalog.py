@@ -96,6 +96,6 @@ def traces_of(repetitions: int) -> list[str]:
     fitting = []
     for name in names("traces"):
         with suppress(TraceError):
-            if header(find("traces", name))["repetitions"] == repetitions:
+            if header(find("traces", name)).get("repetitions") == repetitions:
                 fitting.append(name)
     return fitting

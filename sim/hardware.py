@@ -50,6 +50,11 @@ class L2:
     capacity_bytes: int
     sides: int = 1
     """Parts that keep copies of each other's lines."""
+    shared_plateau: float | None = None
+    """Where the plateau ends for what CTAs on all SMs read, in capacities; None: as `hit_curve`, whose reads are each
+    of one SM."""
+    knee: tuple[float, float] | None = None
+    """Reuse distances in capacities between which a read hits or misses by who reads; None: nowhere."""
     bandwidth_bytes_per_s: float
     """Read bandwidth on the plateau of footprints that fit."""
     hit_curve: tuple[tuple[float, float], ...]
@@ -67,6 +72,10 @@ class L2:
             raise ValueError(f"keep_fraction={self.keep_fraction} is not between 0 and 1")
         if not 0 < self.usable_fraction <= 2:
             raise ValueError(f"usable_fraction={self.usable_fraction} is not above 0 and at most 2")
+        if self.knee is not None and not 0 < self.knee[0] < self.knee[1]:
+            raise ValueError(f"knee=[{self.knee[0]:g}, {self.knee[1]:g}] must rise, from above 0")
+        if self.shared_plateau is not None and not 0 < self.shared_plateau <= 1:
+            raise ValueError(f"shared_plateau={self.shared_plateau:g} is not above 0 and at most 1")
         if self.sides not in (1, 2):
             raise ValueError(f"sides={self.sides} is neither 1 nor 2")
         at = [x for x, _ in self.hit_curve]
@@ -75,6 +84,12 @@ class L2:
             raise ValueError("hit_curve must be points (x, h) with x rising and h falling between 1 and 0")
         if at[-1] > MOST_REUSE:
             raise ValueError(f"hit_curve ends at {at[-1]:g}, beyond {MOST_REUSE:g} capacities")
+
+
+    @property
+    def plateau(self) -> float:
+        """The longest reuse distance, in capacities, at which everything hits."""
+        return max((x for x, h in self.hit_curve if h == 1), default=0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +147,8 @@ class Energy:
     """Power of the whole board."""
 
     limit_w: float | None = None
+    window_ps: int | None = None
+    """Over what time the board averages its power before it lowers the clock; None: the limit is not simulated."""
     idle_w: float | None = None
     static_w: float | None = None
     per_hbm_byte_j: float | None = None

@@ -33,9 +33,9 @@ def figures(timeline: Timeline, peaks: Peaks) -> dict[str, Any]:
     total = timeline.decode_ps
     tokens = count.committed_tokens
     hbm, requested = sum(count.hbm_bytes.values()), sum(count.requested_bytes.values())
-    each = sum(d.end_ps - d.start_ps for d in timeline.decodes)
     return {
         "passes": count.passes,
+        "acceptance_length": acceptance_length(timeline),
         "draft_passes": count.draft_passes,
         "launch_units": count.launch_units,
         "committed_tokens": tokens,
@@ -52,7 +52,7 @@ def figures(timeline: Timeline, peaks: Peaks) -> dict[str, Any]:
         "time_to_first_token_us": _ratio(sum(d.prefill_ps + d.first_ps - d.start_ps for d in timeline.decodes)
                                          / PS_PER_US, len(timeline.decodes)),
         "end_to_end_us": end_to_end_ps(timeline) / PS_PER_US,
-        "time_per_token_us": _ratio(each / PS_PER_US, tokens),
+        "time_per_token_us": per_token_us(timeline),
         "gap_us": gaps(timeline),
         "tokens_per_s": _ratio(tokens * PS_PER_S, total),
         "time_by_bound_us": {bound: timeline.bound_ps[bound] / PS_PER_US for bound in BOUNDS},
@@ -61,10 +61,18 @@ def figures(timeline: Timeline, peaks: Peaks) -> dict[str, Any]:
             "hbm": {kind: _ratio(size, tokens) for kind, size in count.hbm_bytes.items()},
         },
         "kernels_per_token": _ratio(count.kernels, tokens),
+        "late_passes": count.late_passes,
+        "throttled_us": timeline.throttled_ps / PS_PER_US,
         "l2_hit_fraction": None if not requested else 1 - hbm / requested,
         "mbu": _ratio(hbm * PS_PER_S / peaks.hbm_bytes_per_s, total),
         "mfu": _ratio(count.flop * PS_PER_S / peaks.flop_per_s, total),
     }
+
+
+def acceptance_length(timeline: Timeline) -> float | None:
+    """Tokens that a sequence commits per G sweeps of the target in which it has a row: per verification, or gamma."""
+    count = timeline.counters
+    return _ratio(count.committed_tokens * timeline.repetitions, count.sequence_passes)
 
 
 def gaps(timeline: Timeline) -> dict[str, float | None]:
@@ -110,6 +118,12 @@ def speedup(schedule: Timeline, rival: Timeline) -> float | None:
     """The rival's time per token over the schedule's."""
     return _over(_ratio(rival.decode_ps, rival.counters.committed_tokens),
                  _ratio(schedule.decode_ps, schedule.counters.committed_tokens))
+
+
+def per_token_us(timeline: Timeline) -> float | None:
+    """Time in which a sequence was decoded over its tokens, in microseconds."""
+    each = sum(d.end_ps - d.start_ps for d in timeline.decodes)
+    return _ratio(each / PS_PER_US, timeline.counters.committed_tokens)
 
 
 def _ratio(amount: float, count: int) -> float | None:

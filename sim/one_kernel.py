@@ -24,7 +24,7 @@ from .kernels.gemm import rule_of, tiling
 from .kernels.lower import Lowering, PassShape, RowShape
 from .machine.fluid import FluidDevice
 from .machine.l2 import Residency
-from .machine.power import throttled
+from .machine.power import sustained
 from .machine.roofline import RooflineDevice
 from .machine.work import Timed, Work, alone
 from .model import Dtypes, Model
@@ -57,7 +57,7 @@ class Linear(NamedTuple):
         """A decoder that is this layer alone."""
         return _only(self.dtype, d_model=self.k, ffn=self.n)
 
-    def shape(self) -> PassShape:
+    def shape(self, block: int) -> PassShape:
         """The pass that runs it once."""
         return PassShape((), self.rows, 0, 0)
 
@@ -82,11 +82,10 @@ class Attention(NamedTuple):
         """A decoder that is this attention alone."""
         return _only(self.dtype, q_heads=self.heads, kv_heads=self.kv_heads, head_dim=self.head_dim)
 
-    def shape(self) -> PassShape:
-        """The pass that runs it once."""
+    def shape(self, block: int) -> PassShape:
+        """The pass that runs it once; contexts are rounded up to the backend's block, as in a decode step."""
         keys = [max(1, self.context - i) for i in reversed(range(self.rows))]
-        rows = tuple(RowShape(place, 0, k, False, 1 if i else None)
-                     for place in range(self.batch) for i, k in enumerate(keys))
+        rows = tuple(RowShape(place, 0, -(-k // block) * block, False) for place in range(self.batch) for k in keys)
         return PassShape(rows, len(rows), 0, 0)
 
 
@@ -108,7 +107,7 @@ class Predicted(NamedTuple):
     hit: float
     """Fraction of its weights, or keys and values, that the cache held."""
     near_knee: bool
-    """Whether that fraction is hard to predict (machine/l2.KNEE)."""
+    """Whether that fraction is hard to predict (L2.knee)."""
     ctas: int
     waves: int
     splits: int
@@ -121,7 +120,7 @@ def lowered(what: Linear | Attention, gpu: Gpu, software: Kernels) -> tuple[Kern
     """The kernels that it takes."""
     plan = _LINEAR if isinstance(what, Linear) else _ATTENTION
     lowering = Lowering(what.model(), plan, software, gpu.generation, gpu.sm.count)
-    return lowering.kernels(what.shape())
+    return lowering.kernels(what.shape(software.attention.block))
 
 
 @dataclass(slots=True)
@@ -155,21 +154,20 @@ class Bench:
     def _predict(self, what: Linear | Attention, buffers: int) -> Predicted:
         gpu, software = self.gpu, self.stack.kernels
         kernels = lowered(what, gpu, software)
-        main = next(kernel for kernel in kernels if kernel.stored)
-        hit, knee = self._fetched(main, buffers)
-        timed = tuple(throttled(alone(self._device, self._work(kernel, hit)), gpu.energy) for kernel in kernels)
+        hit, knee = self._fetched(kernels[0], buffers)
+        timed = tuple(sustained(alone(self._device, self._work(kernel, hit)), gpu.energy) for kernel in kernels)
         parts = {"launch": gpu.launch.node_gap_ps * len(timed)}
         for one in timed:
             for why, time in one.parts:
                 parts[why] = parts.get(why, 0) + time
-        grid = main.demand.grid
+        grid = kernels[0].demand.grid
         tile, splits = self._cut(what, grid.ctas)
         return Predicted(sum(parts.values()), parts, timed, hit, knee, grid.ctas,
                          -(-grid.ctas // (gpu.sm.count * grid.per_sm)), splits, tile)
 
     def _fetched(self, kernel: Kernel, buffers: int) -> tuple[float, bool]:
         """(fraction of what the kernel reads again that the cache holds, whether that is near the knee)."""
-        stored = kernel.stored
+        stored = [access for access in kernel.demand.reads if access.tensor.kind != "activations"]
         cache = self._cache
         cache.restore(((), (), ()))
         for turn in range(buffers):
@@ -178,7 +176,7 @@ class Bench:
         held = 0.0
         knee = False
         for tensor, size in stored:
-            held += size * cache.read((0, *tensor.name), size)
+            held += size * cache.read((0, *tensor.name), size, shared=kernel.demand.shared)
             knee |= cache.near_knee
         return held / sum(size for _, size in stored), knee
 

@@ -8,28 +8,20 @@ document "speedsim-result/1".
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import __version__
 from .config import resolved as resolved_inputs
-from .hardware import MOST_REUSE
-from .machine.l2 import KNEE
-from .metrics import Peaks, figures, gain, speedup
-from .scenario import Resolved, Scenario, plainly, play, resolve, sides
+from .knee import knee
+from .memory import memory, refusal
+from .metrics import Peaks, figures, gain, per_token_us, speedup
+from .scenario import Resolved, Scenario, play, resolve, sides
 from .timeline import Timeline
-from .trace import limited
 from .uncertainty import at_corners, parts, sampling
-from .units import human
-
-if TYPE_CHECKING:
-    from .model import Model
 
 SCHEMA = "speedsim-result/1"
-KNEE_TOKENS = 1000
-LEAST_KNEE_SHARE = 0.02
-"""Share of bytes read near the L2's knee from which an answer shows both ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +74,15 @@ def document(result: Answer) -> dict[str, Any]:
         "trace": {"name": mine.trace.name, "hash": mine.trace.digest, "model": mine.trace.model,
                   "sequences": len(mine.trace.sequences), "tokens": sum(s.count for s in mine.trace.sequences)},
         "schedule": {"name": mine.schedule_name, "plan": mine.plan.value.name, "plan_hash": mine.plan.digest},
+        "further": {name: {"name": of.model.value.name, "hash": of.model.digest, "shares": of.shares}
+                    for name, of in mine.further.items()},
+        "acceptance": {"given": scenario.acceptance, "seed": scenario.seed},
         "tier": scenario.tier, "control": str(mine.control), "launch": mine.launch,
         "rival_control": str(result.runs[result.plain_key][0].control),
         "batch": scenario.batch, "prompt": scenario.prompt,
         "inputs": {"gpu": resolved_inputs(mine.gpu), "stack": resolved_inputs(mine.stack),
                    "model": resolved_inputs(mine.model), "plan": resolved_inputs(mine.plan)},
-        "schedules": {key: _figures(side, line, scenario.batch) for key, (side, line) in result.runs.items()},
+        "schedules": {key: _figures(side, line) for key, (side, line) in result.runs.items()},
         "kernels": {key: {name: total.document() for name, total in sorted(line.kernels.items())}
                     for key, (_, line) in result.runs.items()},
         "gain": gain(schedule, result.timeline(result.plain_key)),
@@ -109,62 +104,17 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _figures(side: Resolved, line: Timeline, batch: int) -> dict[str, Any]:
+def _figures(side: Resolved, line: Timeline) -> dict[str, Any]:
     gpu, model = side.gpu.value, side.model.value
     peaks = Peaks(gpu.hbm.bandwidth_bytes_per_s, gpu.sm.peak_flop_per_s[model.dtype.activations], gpu.sm.clock_hz)
-    return figures(line, peaks) | {"memory": memory(side, batch)}
-
-
-def memory(side: Resolved, batch: int) -> dict[str, Any]:
-    """What a run holds in memory at its longest, and what the GPU has."""
-    longest = max((s.first + s.count for s in side.trace.sequences), default=0)
-    needed, capacity = memory_bytes(side.model.value, longest, batch), side.gpu.value.hbm.capacity_bytes
-    return {"needed_bytes": needed, "capacity_bytes": capacity, "fits": needed <= capacity}
+    return figures(line, peaks) | {"memory": memory(side, line)}
 
 
 def notes(result: Answer) -> list[str]:
     """What a reader must know beside the figures: where the text is from, what was changed, what does not fit."""
     told = [*result.resolved.notes, *result.timeline(result.key).notes]
-    for key, (side, _) in result.runs.items():
-        held = memory(side, result.resolved.scenario.batch)
-        if not held["fits"]:
-            told.append(f"{key} needs {human(held['needed_bytes'], '_bytes')} of memory, {side.gpu.value.name} has "
-                        f"{human(held['capacity_bytes'], '_bytes')}: it does not fit")
-    return told
-
-
-def memory_bytes(model: Model, longest: int, batch: int) -> int:
-    """Weights, and keys and values of every layer instance for `batch` sequences of the longest length."""
-    return model.total_bytes + batch * longest * model.layers * model.kv_bytes
-
-
-def knee(result: Answer) -> dict[str, Any] | None:
-    """Both ends of an answer that hangs on the L2's knee; None where next to nothing was read there.
-
-    On a two-sided cache a reuse distance between KNEE hits or misses by who reads, which no model here knows: the run
-    and its plain rival are repeated with the hit curve moved so that its plateau ends at either end, over the text's
-    first KNEE_TOKENS tokens.
-    """
-    mine = replace(result.resolved, trace=limited(result.resolved.trace, KNEE_TOKENS))
-    share = max(_knee_share(line) for _, line in result.runs.values())
-    if share < LEAST_KNEE_SHARE:
-        return None
-    plateau = max((x for x, h in mine.gpu.value.l2.hit_curve if h == 1), default=0.0)
-    ends: dict[str, Any] = {"share": share}
-    for name, end in zip(("early", "late"), KNEE, strict=True):
-        l2 = mine.gpu.value.l2
-        curve = tuple((min(x * end / plateau, MOST_REUSE), h) for x, h in l2.hit_curve) if plateau else l2.hit_curve
-        gpu = replace(mine.gpu, value=replace(mine.gpu.value, l2=replace(l2, hit_curve=curve, usable_fraction=1.0)))
-        moved = replace(mine, gpu=gpu, scenario=replace(mine.scenario, record="summary"))
-        lines = play(moved), play(plainly(moved))
-        ends[name] = {"plateau": end, "speedup": speedup(*lines), "time_per_token_us": _per_token_us(lines[0])}
-    return ends
-
-
-def _knee_share(line: Timeline) -> float:
-    """Share of the weights' and caches' bytes that were read near the knee."""
-    count = line.counters
-    return count.knee_bytes / max(1, sum(size for kind, size in count.requested_bytes.items() if kind != "activations"))
+    refused = ((key, refusal(side, memory(side, line))) for key, (side, line) in result.runs.items())
+    return [*told, *(f"{key} {why}" for key, why in refused if why)]
 
 
 def intervals(result: Answer) -> dict[str, dict[str, Any]]:
@@ -182,7 +132,7 @@ def intervals(result: Answer) -> dict[str, dict[str, Any]]:
     total = {key: sum(split.values()) for key, split in time.items()}
     corners = {key: at_corners(split, ranges, tier) for key, split in time.items()}
     for key, (_, line) in result.runs.items():
-        for name, value in (("total_us", line.decode_ps / 1e6), ("time_per_token_us", _per_token_us(line))):
+        for name, value in (("total_us", line.decode_ps / 1e6), ("time_per_token_us", per_token_us(line))):
             if value is not None and total[key]:
                 low, high = float(corners[key].min()), float(corners[key].max())
                 found[f"schedules.{key}.{name}"] = {
@@ -202,11 +152,6 @@ def intervals(result: Answer) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _per_token_us(line: Timeline) -> float | None:
-    tokens = line.counters.committed_tokens
-    return sum(d.end_ps - d.start_ps for d in line.decodes) / 1e6 / tokens if tokens else None
-
-
 def _sampling(mine: Timeline, rival: Timeline) -> tuple[float, float]:
     """Factors (low, high) around a gain by which another draw of sequences would move it, 5th to 95th percentile."""
     both = [{d.sequence: d.end_ps - d.start_ps for d in line.decodes} for line in (mine, rival)]
@@ -223,7 +168,7 @@ def sentence(result: Answer) -> str:
     if factor is None:
         return f"{result.key} committed no token."
     if result.resolved.schedule_name == "autoregressive":
-        return f"Plain decoding of {model.name} on one {gpu.title}: {_us(_per_token_us(mine))} a token."
+        return f"Plain decoding of {model.name} on one {gpu.title}: {_us(per_token_us(mine))} a token."
     tokens = mine.counters.committed_tokens, plain.counters.committed_tokens
     saved = {bound: plain.bound_ps[bound] / tokens[1] / 1e6 - mine.bound_ps[bound] / tokens[0] / 1e6
              for bound in mine.bound_ps}

@@ -56,6 +56,8 @@ class Scenario:
     `length:2.8` or a name of workloads/acceptance; for everyone, or proposer by proposer: `draft=0.8;heads=0.5`."""
     seed: int = 0
     """Of described acceptance."""
+    impute: bool = False
+    """Whether a log of steps is continued beyond the proposals that it logged."""
     schedule: str = "speed"
     batch: int = 1
     tokens: int | None = None
@@ -134,7 +136,7 @@ def resolve(scenario: Scenario, shelf: Shelf | None = None) -> Resolved:
     further, told = _further(schedule.needs(), model, gpu.value, stack.value, shelf)
     return Resolved(scenario, gpu, stack, model, plan, trace, schedule, name, control,
                     scenario.launch or stack.value.launch, notes + told + said + _asked(scenario, trace), further,
-                    facts_of(scenario, shelf))
+                    facts_of(scenario, trace, shelf))
 
 
 def _further(needs: Needs, model: Loaded[Model], gpu: Gpu, stack: Stack, shelf: Shelf

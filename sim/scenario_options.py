@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
 
 from .units import InputError
 
@@ -11,9 +12,13 @@ if TYPE_CHECKING:
     from .scenario import Scenario
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add what `scenario` reads."""
-    add = parser.add_argument
+def add_options(parser: argparse.ArgumentParser, but: Collection[str] = ()) -> None:
+    """Add what `scenario` reads, but for options that a verb reads in its own way and fills in before it asks."""
+
+    def add(name: str, **told: Any) -> None:
+        if name not in but:
+            parser.add_argument(name, **told)
+
     add("--gpu", default="h200_sxm", metavar="NAME", help="what is soldered (default h200_sxm)")
     add("--stack", default="torch_graph", metavar="NAME", help="software (default torch_graph)")
     add("--model", default="speed_2x6", metavar="NAME|FILE", help="decoder, or a config.json (default speed_2x6)")
@@ -22,6 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--acceptance", action="append", default=[], metavar="[WHO=]P,P,...|NAME",
         help="how often proposed tokens are right, level by level, or a table of workloads/acceptance")
     add("--acceptance-length", type=float, metavar="L", help="the same from the tokens committed per verification")
+    add("--impute", action="store_true", help="continue a log of steps beyond the proposals it logged, by its own rate")
     add("--seed", type=int, default=0, metavar="N", help="of described acceptance (default 0)")
     add("--schedule", default="speed", metavar="NAME[:K=V,...]", help="way of decoding (default speed)")
     add("--max-in-flight", type=int, metavar="D", help="speculation depth, as in speed:max_in_flight=D")
@@ -49,8 +55,8 @@ def scenario(options: argparse.Namespace, record: str = "passes") -> Scenario:
         acceptance.append(f"length:{options.acceptance_length:g}")
     return Scenario(
         gpu=options.gpu, stack=options.stack, model=options.model, trace=options.trace, synth=options.synth,
-        acceptance=";".join(acceptance) or None, seed=options.seed, schedule=schedule, batch=options.batch,
-        tokens=options.tokens, prompt=options.prompt, tier=options.tier, control=options.control,
+        acceptance=";".join(acceptance) or None, seed=options.seed, impute=options.impute, schedule=schedule,
+        batch=options.batch, tokens=options.tokens, prompt=options.prompt, tier=options.tier, control=options.control,
         rival_control=options.rival_control, launch=options.launch, l2=options.l2, record=record,
         sets=tuple(_change(text) for text in options.set),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,7 +16,8 @@ BAR = 28
 
 def table(result: Answer) -> str:
     """The answer for the screen: what was asked, the schedule beside its rivals, the gain and its cause."""
-    from .result import intervals, knee, notes, sentence
+    from .knee import knee
+    from .result import intervals, notes, sentence
 
     mine, scenario = result.resolved, result.resolved.scenario
     trace = mine.trace
@@ -94,7 +94,9 @@ def listing(what: str) -> Iterator[str]:
             from .trace import header
 
             head = header(find("traces", name))
-            title = f"recorded from {head['model']}, {head['repetitions']} repetitions"
+            steps = f"steps of {head.get('draft_tokens')} proposed tokens"
+            held = steps if head["kind"] == "steps" else f"{head['repetitions']} repetitions"
+            title = f"recorded from {head['model']}, {held}"
         else:
             load: Any = {"gpus": load_gpu, "stacks": load_stack, "models": load_model}[what]
             title = load(name).value.title
@@ -107,10 +109,12 @@ def description(what: str, name: str, as_json: bool) -> str:
 
     if what == "trace":
         from .registry import find
+        from .trace_text import figures
 
-        return trace_summary(find("traces", name), "stats", as_json)
+        return figures(find("traces", name), "stats", as_json)
     from .catalog import load_gpu, load_model, load_stack
     from .config import resolved
+    from .trace_text import short
     from .units import human, stem_of, suffix_of
 
     load: Any = {"gpu": load_gpu, "stack": load_stack, "model": load_model}[what]
@@ -123,7 +127,7 @@ def description(what: str, name: str, as_json: bool) -> str:
     for key, leaf in _leaves(document):
         if isinstance(leaf, dict):
             counts[leaf["kind"]] = counts.get(leaf["kind"], 0) + 1
-            shown = human(leaf["value"], key) if suffix_of(key) and leaf["value"] is not None else _short(leaf["value"])
+            shown = human(leaf["value"], key) if suffix_of(key) and leaf["value"] is not None else short(leaf["value"])
             lines.append(f"{stem_of(key):<28} {shown:<24} {leaf['kind']:<10} {leaf.get('source') or ''}".rstrip())
         elif leaf is not None:
             lines.append(f"{key:<28} {leaf!s}")
@@ -138,24 +142,3 @@ def _leaves(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
             yield from _leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
-
-
-def trace_summary(path: Path, deed: str, as_json: bool) -> str:
-    """What a trace holds (`check`), or what it says about speculation (`stats`)."""
-    from .files import to_json
-    from .trace import check, load, statistics
-
-    found = check(path) if deed == "check" else statistics(load(path))
-    if as_json:
-        return to_json(found)
-    return "\n".join(f"{key:<28} {_short(value)}" for key, value in found.items())
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_short(item)}" for key, item in value.items())
-    if isinstance(value, list | tuple):
-        return "; ".join(_short(item) for item in value)
-    return str(value)

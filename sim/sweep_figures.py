@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .hardware import Gpu
+from .memory import memory
 from .metrics import PS_PER_S, PS_PER_US, Peaks, figures, gain
-from .result import memory
 from .scenario import Resolved
 from .timeline import Timeline
 from .uncertainty import at_corners, parts, sampling
@@ -75,7 +75,7 @@ def _times(run: Run) -> Iterator[tuple[str, Column]]:
 
 def _counted(mine: Resolved, run: Run) -> Iterator[tuple[str, Column]]:
     """What is the same on all machines."""
-    told = figures(run.line, Peaks(1.0, 1.0, 1.0)) | {"memory": memory(mine, mine.scenario.batch)}
+    told = figures(run.line, Peaks(1.0, 1.0, 1.0)) | {"memory": memory(mine, run.line)}
     for name in ("passes", "launch_units", "committed_tokens", "row_passes", "head_reads", "squashed_tokens",
                  "kernels_per_token", "l2_hit_fraction"):
         yield name, told[name]

@@ -8,6 +8,7 @@ from .acceptance import Acceptance, Described, Facts
 from .catalog import traces_of
 from .registry import is_path
 from .trace import Trace, limited, shifted, synthetic_from
+from .trace_steps import Recorded
 from .units import InputError
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ def text_of(scenario: Scenario, model: Model, shelf: Shelf) -> tuple[Trace, tupl
     tokens = scenario.tokens
     if scenario.synth is not None:
         trace = synthetic_from(scenario.synth, model.repetitions)
-        notes.append("the trace is synthetic: flips are independent, which real text is not")
+        how = "flips are independent, which real text is not" if not trace.source.get("burst") else "flips in bursts"
+        notes.append("the trace is synthetic" + (f": {how}" if "flips" in trace.source else ""))
     elif scenario.trace is None and model.repetitions == 1 and scenario.acceptance is not None:
         trace = synthetic_from(f"count={DESCRIBED_TOKENS},sequences={max(4, scenario.batch)}", 1)
     else:
@@ -39,6 +41,11 @@ def text_of(scenario: Scenario, model: Model, shelf: Shelf) -> tuple[Trace, tupl
         if trace.repetitions != model.repetitions:
             raise InputError(f"{trace.name}: the trace has {trace.repetitions} repetitions, {model.name} has "
                              f"{model.repetitions}; {_fitting(model.repetitions)}")
+        if trace.steps is not None:
+            notes.append(f"the trace is a log of steps of {trace.steps.draft_tokens} proposed tokens "
+                         f"({trace.source.get('from', trace.source.get('kind'))}, order {trace.source.get('order')}): "
+                         "shorter proposals are cut out of it, on the low side, longer ones are "
+                         + ("imputed" if scenario.impute else "refused"))
         if trace.model != model.name:
             notes.append(f"the trace is transferred: it was recorded from {trace.model}, not from {model.name}")
     if tokens is not None:
@@ -57,8 +64,12 @@ def _fitting(repetitions: int) -> str:
     return f"fitting traces: {', '.join(fitting)}" if fitting else f"give --trace FILE or --synth {synth}"
 
 
-def facts_of(scenario: Scenario, shelf: Shelf) -> Facts | None:
-    """What is described of proposers; None where nothing is."""
+def facts_of(scenario: Scenario, trace: Trace, shelf: Shelf) -> Facts | None:
+    """What is described of proposers, or what a log of their steps recorded; None where nothing is."""
+    if trace.steps is not None:
+        if scenario.acceptance is not None:
+            raise InputError(f"--acceptance: {trace.name} is a log of steps, which says what was accepted")
+        return Recorded(trace.steps, scenario.impute, scenario.seed, scenario.prompt)
     given: dict[str, Acceptance] = {}
     for item in filter(None, (scenario.acceptance or "").split(";")):
         who, _, what = item.rpartition("=")

@@ -104,12 +104,16 @@ class Counters:
 
     passes: int = 0
     """Sweeps of the target's group. Rows and heads are the target's as well; kernels, bytes and flop are everyone's."""
+    sequence_passes: int = 0
+    """Sweeps times the sequences that have rows in them."""
     draft_passes: int = 0
     """Passes of further models."""
     launch_units: int = 0
     kernels: int = 0
     row_passes: int = 0
     """Sweeps times live rows."""
+    late_passes: int = 0
+    """Sweeps launched behind the end of all running sequences, before the host had seen it (lagged control)."""
     idle_row_passes: int = 0
     """Sweeps times fixed slots that held no row (device control)."""
     padded_row_passes: int = 0
@@ -171,6 +175,8 @@ class Timeline:
     """Spans outside passes (launches, host decisions), absolute; recorded with `kernels`."""
     waits: list[Span] = field(default_factory=list)
     """Time of decoding in which no pass ran: the bound it is given to as track and name; recorded with `kernels`."""
+    throttled_ps: int = 0
+    """Time that the board's power limit added; what of it lies in decoding is part of `bound_ps`."""
     notes: list[str] = field(default_factory=list)
     """What a reader of the figures should know: approximations that this run touched."""
 
@@ -199,7 +205,7 @@ class Timeline:
         """The timeline as plain JSON data."""
         return {
             "source": self.source, "repetitions": self.repetitions, "record": self.record,
-            "bound_ps": dict(self.bound_ps),
+            "bound_ps": dict(self.bound_ps), "throttled_ps": self.throttled_ps,
             "decodes": [
                 [d.sequence, d.start_ps, d.end_ps, d.tokens, d.first_ps, d.prefill_ps] for d in self.decodes
             ],

@@ -4,30 +4,33 @@
 
 Positions before a sequence's `first` are its prompt. A trace holds what was predicted from the committed text only; a
 live run also makes predictions from wrong text, and throws them away.
-Files are read and written by trace_jsonl.py and trace_parquet.py, figures are made by trace_statistics.py; this module
-is the door to them.
+Sequences in memory are trace_data.py, files are read and written by trace_jsonl.py and trace_parquet.py, figures are
+made by trace_statistics.py; this module is the door to them.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import trace_jsonl, trace_parquet
+from . import trace_jsonl, trace_parquet, trace_steps
 from .files import write_bytes
-from .trace_files import ENDS, LIMIT_BYTES, SCHEMA, WHOLE, Opening, Tokens, Told, TraceError, digest, near, one_line
+from .registry import find
+from .trace_data import Sequence, Trace, lengths_only, limited, of_steps, shifted
+from .trace_files import ENDS, LIMIT_BYTES, SCHEMA, STEPS, WHOLE, TraceError, near, one_line
 from .trace_statistics import draws, loops, settle, summary
+from .trace_synth import bursty, enveloped
 
 __all__ = [
     "ENDS", "LIMIT_BYTES", "SCHEMA", "Sequence", "Trace", "TraceError", "check", "header", "lengths_only", "limited",
-    "load", "loops", "settle", "shifted", "statistics", "synthetic", "synthetic_from", "write", "write_jsonl",
-    "write_parquet",
+    "load", "loops", "of_steps", "settle", "shifted", "statistics", "synthetic", "synthetic_from", "write",
+    "write_jsonl", "write_parquet",
 ]
 
 Flips = list[float] | tuple[float, ...]
@@ -35,83 +38,26 @@ Flips = list[float] | tuple[float, ...]
 _FORMS = {".jsonl": trace_jsonl, ".parquet": trace_parquet}
 MOST_SYNTHETIC = 100_000_000
 """Predictions of a synthetic trace at most: more would not fit an ordinary memory."""
-_SYNTHETIC = ("flips", "count", "sequences", "first", "seed", "vocabulary")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Sequence:
-    """A decoded sequence: its predictions at every exit."""
-
-    id: int
-    first: int
-    """Position of the first row; the prompt stands before it."""
-    count: int
-    """Rows: positions first .. first+count-1."""
-    end: str
-    """One of ENDS."""
-    source_tokens: int
-    """Length of what cross-attention reads; 0 without it."""
-    exit_tokens: Tokens
-    """[count, G]: exit_tokens[index][e-1] is what exit e predicts from position first + index on the committed text."""
-
-    def __post_init__(self) -> None:
-        given = np.asarray(self.exit_tokens)
-        if given.ndim != 2 or len(given) != self.count or self.count < 1 or self.end not in ENDS:
-            raise TraceError(f"sequence {self.id}: exit_tokens {given.shape} with count {self.count}, end {self.end!r}")
-        if given.dtype.kind not in "iu" or not 0 <= given.min() <= given.max() < WHOLE:
-            raise TraceError(f"sequence {self.id}: exit_tokens are not all whole numbers from 0 to {WHOLE - 1}")
-        tokens = np.array(given, dtype=np.int32, order="C")
-        tokens.setflags(write=False)
-        object.__setattr__(self, "exit_tokens", tokens)
-
-    @property
-    def text(self) -> Tokens:
-        """[count]: the committed tokens, those behind positions first .. first+count-1."""
-        text: Tokens = self.exit_tokens[:, -1]
-        return text
+def _floats(text: str) -> tuple[float, ...]:
+    return tuple([float(f) for f in text.split("+")])
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Trace:
-    """Sequences of one model, in file order. Two traces with one digest say the same, whatever file they came from."""
-
-    name: str
-    """The file's name without its suffix."""
-    model: str
-    repetitions: int
-    """G: exits per position."""
-    source: dict[str, Any]
-    """Where it came from, in plain JSON values."""
-    sequences: tuple[Sequence, ...]
-    digest: str = ""
-    """sha256 over repetitions, every sequence's (first, count, end, source_tokens) and all exit tokens."""
-
-    def __post_init__(self) -> None:
-        if not self.sequences or len({s.id for s in self.sequences}) != len(self.sequences):
-            raise TraceError(f"{self.name}: no sequences, or two of one id")
-        if any(s.exit_tokens.shape[1] != self.repetitions for s in self.sequences):
-            raise TraceError(f"{self.name}: a sequence has not {self.repetitions} exits a position")
-        if not self.digest:
-            object.__setattr__(self, "digest", digest(self.repetitions, self.told))
-
-    @property
-    def head(self) -> dict[str, Any]:
-        """The header as files hold it."""
-        return {"schema": SCHEMA, "model": self.model, "repetitions": self.repetitions, "source": self.source}
-
-    @property
-    def told(self) -> Told:
-        """The sequences as files hold them."""
-        return [(Opening(s.id, s.first, s.count, s.end, s.source_tokens), s.exit_tokens) for s in self.sequences]
-
-    @property
-    def tokens(self) -> int:
-        """Positions of all sequences."""
-        return sum(s.count for s in self.sequences)
+_SYNTHETIC: dict[str, Callable[[str], Any]] = {
+    "flips": _floats, "like": str, "burst": float, "envelope": _floats, "repetitions": int, "count": int,
+    "sequences": int, "first": int, "seed": int, "vocabulary": int,
+}
 
 
 def load(path: str | Path, limit_bytes: int = LIMIT_BYTES) -> Trace:
-    """The trace in a .jsonl or .parquet file; TraceError where anything is wrong with it."""
+    """The trace in a .jsonl or .parquet file; TraceError where anything is wrong with it.
+
+    A log of steps becomes a text of one repetition that carries the log.
+    """
+    if header(path)["kind"] == STEPS:
+        with _form(Path(path), limit_bytes):
+            return of_steps(trace_steps.read(Path(path))[0])
     return _load(Path(path), limit_bytes)[0]
 
 
@@ -140,10 +86,13 @@ def _span(values: list[int]) -> dict[str, int]:
 
 
 def header(path: str | Path) -> dict[str, Any]:
-    """The header of a .jsonl or .parquet file, without reading the rest: schema, model, repetitions, source."""
+    """The header of a .jsonl or .parquet file, without reading the rest: kind, schema, model, repetitions, source.
+
+    Of a log of steps (trace_steps.py) it has draft_tokens and meaning instead of repetitions.
+    """
     with _form(Path(path), LIMIT_BYTES) as form:
         head: dict[str, Any] = form.read_header(Path(path))
-    return head
+    return {"kind": "exits"} | head
 
 
 @contextmanager
@@ -167,6 +116,9 @@ def write(trace: Trace, path: str | Path) -> None:
     suffix = Path(path).suffix
     if suffix not in _FORMS:
         raise TraceError(f"{path}: suffix {suffix!r}: a trace is a .jsonl or a .parquet file")
+    if trace.steps is not None:
+        trace_steps.write(trace.steps, path)
+        return
     write_bytes(path, _FORMS[suffix].written(trace.head, trace.told))
 
 
@@ -181,24 +133,34 @@ def write_parquet(trace: Trace, path: str | Path) -> None:
 
 
 def statistics(trace: Trace, seed: int = 0) -> dict[str, Any]:
-    """What the trace says about speculation: trace_statistics.summary; the seed is the bootstrap's."""
-    return summary([s.exit_tokens for s in trace.sequences], seed)
+    """What the trace says about speculation: trace_statistics.summary; the seed is the bootstrap's.
+
+    Kinds of prompts are those that the source tells, `prompts: {sequence: kind}`.
+    """
+    told = trace.source.get("prompts")
+    kinds = [str(told.get(str(s.id), "")) if isinstance(told, dict) else "" for s in trace.sequences]
+    return summary([s.exit_tokens for s in trace.sequences], seed, kinds)
 
 
 def synthetic(flips: Flips, repetitions: int, count: int, sequences: int = 1, seed: int = 0,
-              *, first: int = 64, vocabulary: int = 32128) -> Trace:
-    """A trace whose predictions change between exits j and j+1 with probability flips[j-1], independently.
+              *, first: int = 64, vocabulary: int = 32128, burst: float = 0.0,
+              envelope: tuple[float, float] | None = None) -> Trace:
+    """A trace whose predictions change between exits j and j+1 with probability flips[j-1] (trace_synth.py).
 
+    burst: correlation between neighbours of having a flip, 0 .. below 1. envelope: (beta, alpha) instead of flips.
     Each sequence has a Philox stream of its own, keyed by (seed, sequence): more sequences or a larger count leave what
-    was there before unchanged. Every flip goes to another token; a later flip may come back. E[r] of such a trace is
-    1 + sum over j of (1 - product of (1 - f_i), i >= j).
+    was there before unchanged. Every flip goes to another token; a later flip may come back.
     """
-    if len(flips) != repetitions - 1:
+    if envelope is None and len(flips) != repetitions - 1:
         raise TraceError(f"flips={list(flips)}: {repetitions} repetitions need {repetitions - 1} probabilities")
     if not all(0 <= f <= 1 for f in flips):
         raise TraceError(f"flips={list(flips)}: probabilities are numbers from 0 to 1")
+    if not 0 <= burst < 1:
+        raise TraceError(f"burst={burst}: a correlation from 0 to below 1 is expected")
+    if envelope is not None and (flips or burst or not (0 <= envelope[0] <= 1 and 0 <= envelope[1] < math.inf)):
+        raise TraceError(f"envelope={'+'.join(map(str, envelope))}: beta from 0 to 1 and alpha of 0 or more, alone")
     for name, value, low, high in (("count", count, 1, WHOLE - 1), ("sequences", sequences, 1, WHOLE - 1),
-                                   ("first", first, 0, WHOLE - count), ("seed", seed, 0, 2**63 - 1),
+                                   ("first", first, 0, WHOLE - count), ("seed", seed, 0, 2**62 - 1),
                                    ("vocabulary", vocabulary, 2, WHOLE)):
         if not low <= value <= high:
             raise TraceError(f"{name}={value}: a whole number from {low} to {high} is expected")
@@ -207,55 +169,58 @@ def synthetic(flips: Flips, repetitions: int, count: int, sequences: int = 1, se
     boundaries, made = repetitions - 1, []
     for number in range(sequences):
         raw = draws((seed, number), count * (2 * boundaries + 1)).reshape(count, -1)
-        flipped = (raw[:, :boundaries] >> np.uint64(11)) * 2.0**-53 < np.asarray(flips)
+        if envelope is not None:
+            flipped = enveloped(*envelope, repetitions, count, (seed, number))
+        elif burst:
+            flipped = bursty(np.asarray(flips, dtype=np.float64), burst, count, (seed, number))
+        else:
+            flipped = (raw[:, :boundaries] >> np.uint64(11)) * 2.0**-53 < np.asarray(flips)
         steps = np.where(flipped, raw[:, boundaries:-1] % np.uint64(vocabulary - 1) + np.uint64(1), np.uint64(0))
         start = raw[:, -1:] % np.uint64(vocabulary)
         tokens = np.cumsum(np.hstack([start, steps]), axis=1) % np.uint64(vocabulary)
         made.append(Sequence(number, first, count, "length", 0, tokens.astype(np.int32)))
-    source = {"kind": "synthetic", "flips": [float(f) for f in flips], "seed": seed, "generator": "philox"}
+    how = {"envelope": list(envelope)} if envelope else {"flips": [float(f) for f in flips], "burst": burst}
+    source = {"kind": "synthetic", **how, "seed": seed, "generator": "philox"}
     return Trace("synthetic", "synthetic", repetitions, source, tuple(made))
 
 
-def synthetic_from(text: str, repetitions: int) -> Trace:
-    """`synthetic` from the command line's form: `flips=0.15+0.06,count=1000,sequences=4,first=64,seed=0`."""
-    given: dict[str, Any] = {"count": 1000, "flips": []}
-    stated: set[str] = set()
+def synthetic_from(text: str, repetitions: int | None = None) -> Trace:
+    """`synthetic` from the command line's form: `flips=0.15+0.06,count=1000,sequences=4,first=64,seed=0`.
+
+    `like=TRACE` takes the flip rates and the burstiness of a recorded trace, `burst=0.3` states the latter,
+    `envelope=BETA+ALPHA` goes without flips. `repetitions` is the model's; None: what the flips need, or as stated.
+    """
+    given = _stated(text)
+    like = given.pop("like", None)
+    if like is not None:
+        said = statistics(load(find("traces", like)))
+        given.setdefault("flips", [rate["rate"] for rate in said["flip_rates"]])
+        given.setdefault("burst", max(0.0, said["burstiness"] or 0.0))
+    stated = given.pop("repetitions", None)
+    if stated is not None and repetitions not in (None, stated):
+        raise TraceError(f"synth: repetitions={stated}: the model has {repetitions}")
+    flips = given.setdefault("flips", ())
+    given.setdefault("count", 1000)
+    exits = repetitions or stated or (len(flips) + 1 if "envelope" not in given else None)
+    if exits is None:
+        raise TraceError("synth: envelope: repetitions=G says for how many exits")
+    return synthetic(repetitions=exits, **given)
+
+
+def _stated(text: str) -> dict[str, Any]:
+    """The keys of a synthetic trace's text and their values."""
+    given: dict[str, Any] = {}
     for item in filter(None, text.split(",")):
         key, _, value = (part.strip() for part in item.partition("="))
         if key not in _SYNTHETIC:
             raise TraceError(f"synth: {key}: unknown key{near(key, _SYNTHETIC)}")
-        if key in stated:
+        if key in given:
             raise TraceError(f"synth: {key}: given twice")
-        stated.add(key)
         try:
-            given[key] = [float(f) for f in value.split("+")] if key == "flips" else int(value)
+            given[key] = _SYNTHETIC[key](value)
         except ValueError:
-            kind = "list of numbers such as 0.15+0.06" if key == "flips" else "whole number"
+            kind = {_floats: "list of numbers such as 0.15+0.06", float: "number"}.get(_SYNTHETIC[key], "whole number")
             raise TraceError(f"synth: {key}: {value!r} is no {kind}") from None
-    return synthetic(repetitions=repetitions, **given)
-
-
-def shifted(trace: Trace, prompt: int) -> Trace:
-    """The same text behind a prompt of another length: every sequence starts at position `prompt`."""
-    if prompt < 0 or prompt + max(s.count for s in trace.sequences) > WHOLE:
-        raise TraceError(f"prompt={prompt}: positions do not fit 31 bits")
-    return replace(trace, sequences=tuple(replace(s, first=prompt) for s in trace.sequences), digest="")
-
-
-def lengths_only(trace: Trace) -> Trace:
-    """The text alone, as a model with one exit would have written it: for rivals that take only its lengths."""
-    texts = (replace(s, exit_tokens=s.exit_tokens[:, -1:]) for s in trace.sequences)
-    return replace(trace, repetitions=1, sequences=tuple(texts), digest="")
-
-
-def limited(trace: Trace, tokens: int) -> Trace:
-    """Whole sequences in file order until at least `tokens` tokens are there; all of them where there are fewer."""
-    if tokens < 1:
-        raise TraceError(f"tokens={tokens}: at least 1")
-    kept, total = [], 0
-    for sequence in trace.sequences:
-        if total >= tokens:
-            break
-        kept.append(sequence)
-        total += sequence.count
-    return replace(trace, sequences=tuple(kept), digest="")
+    if len(given.get("envelope", (0, 0))) != 2:
+        raise TraceError("synth: envelope: BETA+ALPHA, such as 0.4+1.2")
+    return given

@@ -25,6 +25,8 @@ from numpy.typing import NDArray
 from .units import InputError
 
 SCHEMA = "speedsim-trace/1"
+STEPS = "steps"
+"""The kind of a trace that logs verifications (trace_steps.py) instead of exits."""
 ENDS = ("length", "eos")
 """Why a sequence ended: it reached its length limit, or its last token ends the text."""
 LIMIT_BYTES = 2 << 30
@@ -35,7 +37,9 @@ WHOLE = 2**31
 _MOST_REPETITIONS = 4096
 _DEEPEST_SOURCE = 32
 _KEYS = {
-    "header": (("schema", "model", "repetitions"), ("source",)),
+    "header": (("schema", "model", "repetitions"), ("source", "sequences")),
+    "steps header": (("schema", "kind", "model", "draft_tokens", "meaning", "source"), ()),
+    "steps sequence": (("sequence", "first", "end", "drafted", "accepted"), ("prompt",)),
     "sequence": (("sequence", "first", "count", "end"), ("source_tokens",)),
     "position": (("position", "exit_tokens"), ("confidence", "proposers")),
     "last line": (("end", "lines", "sha256"), ()),
@@ -140,7 +144,13 @@ def fields(entry: dict[str, Any], kind: str, refuse: Refuse) -> None:
             raise refuse(key, f"missing from the {kind}")
 
 
-def _whole(entry: dict[str, Any], key: str, low: int, refuse: Refuse, below: int = WHOLE) -> int:
+def line_of(entry: dict[str, Any]) -> str:
+    """A line of a file."""
+    return json.dumps(entry, allow_nan=False) + "\n"
+
+
+def whole(entry: dict[str, Any], key: str, low: int, refuse: Refuse, below: int = WHOLE) -> int:
+    """The entry's whole number from `low` to `below` - 1, or the refusal."""
     value = entry[key]
     if type(value) is not int or not low <= value < below:
         raise refuse(key, f"{shown(value)} is no whole number from {low} to {below - 1}")
@@ -151,16 +161,32 @@ def heading(entry: dict[str, Any], refuse: Refuse) -> dict[str, Any]:
     """The header's values, checked; a missing `source` is empty."""
     if "schema" not in entry and not entry.keys() & {"model", "repetitions"}:
         raise refuse("schema", 'missing: the first line of a trace is {"schema": "' + SCHEMA + '", "model": ...}')
+    if entry.get("kind") == STEPS:
+        raise refuse("kind", "a log of steps: it holds no predictions of exits")
     fields(entry, "header", refuse)
     if entry["schema"] != SCHEMA:
         raise refuse("schema", f"{shown(entry['schema'])} is not known (did you mean {SCHEMA}?)")
     if type(entry["model"]) is not str or not entry["model"].strip():
         raise refuse("model", f"{shown(entry['model'])} is no name")
-    _whole(entry, "repetitions", 1, refuse, _MOST_REPETITIONS + 1)
+    whole(entry, "repetitions", 1, refuse, _MOST_REPETITIONS + 1)
+    if "sequences" in entry:
+        whole(entry, "sequences", 1, refuse)
     source = entry.get("source", {})
     if type(source) is not dict or not _plain(source, _DEEPEST_SOURCE):
         raise refuse("source", f"no object of finite values, {_DEEPEST_SOURCE} levels deep at most")
     return entry | {"source": source}
+
+
+def steps_heading(entry: dict[str, Any], refuse: Refuse) -> dict[str, Any]:
+    """The header's values of a log of steps, checked."""
+    fields(entry, "steps header", refuse)
+    if entry["schema"] != SCHEMA:
+        raise refuse("schema", f"{shown(entry['schema'])} is not known (did you mean {SCHEMA}?)")
+    whole(entry, "draft_tokens", 1, refuse)
+    for key, kind in (("model", str), ("meaning", str), ("source", dict)):
+        if type(entry[key]) is not kind:
+            raise refuse(key, f"{shown(entry[key])} is no {'object' if kind is dict else 'text'}")
+    return entry
 
 
 def _plain(value: Any, levels: int) -> bool:
@@ -173,17 +199,17 @@ def _plain(value: Any, levels: int) -> bool:
 def opening(entry: dict[str, Any], refuse: Refuse, known: set[int]) -> Opening:
     """A sequence's values, checked; `known` are the ids of those before it, to which its own is added."""
     fields(entry, "sequence", refuse)
-    number = _whole(entry, "sequence", 0, refuse)
+    number = whole(entry, "sequence", 0, refuse)
     if number in known:
         raise refuse("sequence", f"{number} was there before")
     known.add(number)
-    first, count = _whole(entry, "first", 0, refuse), _whole(entry, "count", 1, refuse)
+    first, count = whole(entry, "first", 0, refuse), whole(entry, "count", 1, refuse)
     if first + count > WHOLE:
         raise refuse("count", f"positions {first} .. {first + count - 1} do not fit 32 bits")
     if entry["end"] not in ENDS:
         closest = near(entry["end"], ENDS) if type(entry["end"]) is str else ""
         raise refuse("end", f"{shown(entry['end'])} is neither length nor eos{closest}")
-    source_tokens = _whole(entry, "source_tokens", 0, refuse) if "source_tokens" in entry else 0
+    source_tokens = whole(entry, "source_tokens", 0, refuse) if "source_tokens" in entry else 0
     return Opening(number, first, count, entry["end"], source_tokens)
 
 

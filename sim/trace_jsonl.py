@@ -1,12 +1,13 @@
 """A trace as JSON lines: the form for hands and tools.
 
-    {"schema": "speedsim-trace/1", "model": "speed_2x6", "repetitions": 6, "source": {...}}
+    {"schema": "speedsim-trace/1", "model": "speed_2x6", "repetitions": 6, "source": {...}, "sequences": 1}
     {"sequence": 0, "first": 64, "count": 256, "end": "length", "source_tokens": 0}
     {"position": 64, "exit_tokens": [17, 17, 93, 93, 93, 93]}          count of these, positions first .. first+count-1
     {"end": true, "lines": 258, "sha256": "..."}                       over the lines before it; optional by hand
 
-A position may also carry `confidence` and `proposers`; they are checked for their kind and left out. Without the last
-line, a file that was cut exactly between two sequences cannot be told from a whole one.
+A position may also carry `confidence` and `proposers`; they are checked for their kind and left out. Wherever a file
+is cut, that shows: within a sequence by its count, between two by the header's `sequences`. That key and the last line
+are optional by hand and always written here; `trace check` calls a file without the last line unsealed.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 
 from .trace_files import (
     DECODER,
+    STEPS,
     WHOLE,
     BadJsonError,
     Content,
@@ -31,16 +33,18 @@ from .trace_files import (
     TraceError,
     fields,
     heading,
+    line_of,
     one_line,
     opening,
     shown,
+    steps_heading,
     unwritable,
 )
 
 _LINE_BYTES = 1_000_000
 
 
-class _Lines:
+class Lines:
     """The lines of a file, one JSON object each; `hash` runs over the lines before the current one."""
 
     def __init__(self, path: Path, stream: BinaryIO) -> None:
@@ -76,24 +80,37 @@ class _Lines:
             raise self.refuse("", f"{shown(entry)} is no object")
         return entry
 
+    def first(self) -> dict[str, Any]:
+        """The first line's object."""
+        entry = self.take()
+        if entry is None:
+            raise self.refuse("", "the file is empty")
+        return entry
+
     def refuse(self, key: str, what: str, column: int | None = None) -> TraceError:
         """The error that names this line and, where it stands in it, the key."""
         at = column or self._raw.find(f'"{key}"'.encode("utf-8", "replace")) + 1 or 1
         named = f"{shown(key)[1:-1]}: " if key else ""
         return TraceError(f"{self.path}:{max(1, self.number)}:{at}: {named}{what}")
 
+    def seal(self, entry: dict[str, Any]) -> None:
+        """Check the last line, which is the current one, against the lines before it."""
+        fields(entry, "last line", self.refuse)
+        if entry["end"] is not True:
+            raise self.refuse("end", f"{shown(entry['end'])} is not true")
+        if entry["lines"] != self.number - 1:
+            raise self.refuse("lines", f"{shown(entry['lines'])} said, {self.number - 1} read: the file is damaged")
+        if entry["sha256"] != self.hash.hexdigest():
+            raise self.refuse("sha256", "the lines before say otherwise: the file is damaged or was edited by hand")
+
 
 def read_header(path: Path) -> dict[str, Any]:
     """The first line, checked."""
     with path.open("rb") as stream:
-        return _first_line(_Lines(path, stream))
-
-
-def _first_line(lines: _Lines) -> dict[str, Any]:
-    entry = lines.take()
-    if entry is None:
-        raise lines.refuse("", "the file is empty")
-    return heading(entry, lines.refuse)
+        lines = Lines(path, stream)
+        entry = lines.first()
+        check = steps_heading if entry.get("kind") == STEPS else heading
+        return check(entry, lines.refuse)
 
 
 def read(path: Path, _limit_bytes: int) -> Content:
@@ -102,13 +119,13 @@ def read(path: Path, _limit_bytes: int) -> Content:
     known: set[int] = set()
     sealed = False
     with path.open("rb") as stream:
-        lines = _Lines(path, stream)
-        head = _first_line(lines)
+        lines = Lines(path, stream)
+        head = heading(lines.first(), lines.refuse)
         while (entry := lines.take()) is not None:
             if sealed:
                 raise lines.refuse("", "a line behind the one that ends the file")
             if entry.get("end") is True or entry.keys() & {"lines", "sha256"}:
-                _seal(entry, lines)
+                lines.seal(entry)
                 sealed = True
             elif "position" in entry and told:
                 last = told[-1][0]
@@ -118,10 +135,13 @@ def read(path: Path, _limit_bytes: int) -> Content:
                 told.append((opened, _positions(lines, opened, head["repetitions"])))
         if not told:
             raise lines.refuse("sequence", "the file ends without one")
+        if len(told) != head.get("sequences", len(told)):
+            raise lines.refuse("sequence", f"{len(told)} read where the header says {head['sequences']}: "
+                               "the file is cut short")
     return Content(head, told, sealed)
 
 
-def _positions(lines: _Lines, opened: Opening, repetitions: int) -> Tokens:
+def _positions(lines: Lines, opened: Opening, repetitions: int) -> Tokens:
     """The next lines' exit tokens, [count, repetitions]."""
     plain, tokens = {"position", "exit_tokens"}, array("i")
     for position in range(opened.first, opened.first + opened.count):
@@ -153,27 +173,13 @@ def _extras(entry: dict[str, Any], refuse: Refuse) -> None:
         raise refuse("proposers", "no object")
 
 
-def _seal(entry: dict[str, Any], lines: _Lines) -> None:
-    """Check the last line against the lines before it."""
-    fields(entry, "last line", lines.refuse)
-    if entry["end"] is not True:
-        raise lines.refuse("end", f"{shown(entry['end'])} is not true")
-    if entry["lines"] != lines.number - 1:
-        raise lines.refuse("lines", f"{shown(entry['lines'])} said, {lines.number - 1} read: the file is damaged")
-    if entry["sha256"] != lines.hash.hexdigest():
-        raise lines.refuse("sha256", "the lines before say otherwise: the file is damaged or was edited by hand")
-
-
 def written(head: dict[str, Any], told: Told) -> bytes:
     """A .jsonl file, its checksum line included. TraceError where `head` could not be read back."""
-    lines = [_line(heading(head, unwritable))]
+    lines = [line_of(heading(head, unwritable) | {"sequences": len(told)})]
     for opened, tokens in told:
-        lines.append(_line(opened.line))
+        lines.append(line_of(opened.line))
         lines += [f'{{"position": {position}, "exit_tokens": {exits}}}\n'
                   for position, exits in enumerate(tokens.tolist(), opened.first)]
     content = "".join(lines).encode()
-    return content + _line({"end": True, "lines": len(lines), "sha256": hashlib.sha256(content).hexdigest()}).encode()
-
-
-def _line(entry: dict[str, Any]) -> str:
-    return json.dumps(entry, allow_nan=False) + "\n"
+    last = {"end": True, "lines": len(lines), "sha256": hashlib.sha256(content).hexdigest()}
+    return content + line_of(last).encode()

@@ -19,6 +19,10 @@ HERE = Path(__file__).parent
 OWN = {
     "silicon": ("silicon", "judge kernel models on published tables of kernel times"),
     "fit": ("silicon_fit", "read numbers of kernel models off a share of a published table"),
+    "predict": ("judge.predict", "write down what the campaign's tables will say, before they are measured"),
+    "compare": ("judge.compare", "measured tables against registered predictions, beside null models"),
+    "calibrate": ("judge.calibrate", "fit resource and kernel numbers to measured tables, as fitted children"),
+    "bytes": ("judge.bytes_read", "predicted against counted HBM bytes and L2 hits"),
     "import": ("imports.door", "a profile (Kineto, Nsight Systems) as a timeline"),
 }
 """Verbs with a parser of their own: module and words."""

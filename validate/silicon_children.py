@@ -24,6 +24,8 @@ from speedsim.units import NotCoveredError
 from .silicon_tables import Table
 
 CLONE = Path(__file__).resolve().parent.parent
+CAMPAIGN = "campaign"
+"""The fit on one's own measurements; the others are called by their operation."""
 MOST = 24
 """Fitted numbers that a GPU and its stack may have together."""
 
@@ -57,12 +59,6 @@ def child_names(table: Table, stack: str) -> tuple[str, str]:
 def parents(table: Table, stack: str) -> Pair:
     """The descriptions without what is fitted."""
     return Pair(load_gpu(table.gpu), load_stack(stack))
-
-
-def unfitted(table: Table, op: str) -> Pair:
-    """What a fit of this kind of kernel starts from: attention takes the chip as linear layers leave it."""
-    bare = parents(table, table.stack)
-    return bare if op == "linear" else Pair(fitted(table, table.stack).gpu, bare.stack)
 
 
 def fitted(table: Table, stack: str) -> Pair:
@@ -122,9 +118,10 @@ def write(path: Path, parent: str, op: str, fit: dict[str, Any], fresh: dict[str
     if not entries:
         path.unlink(missing_ok=True)
         return
-    sources = {name: f"{told['table']}, {told['rows']} rows: python -m validate fit silicon --op {name}"
-               for name, told in fits.items()}
-    lines = ["# Written by `python -m validate fit silicon`: what is read off a published table, nothing else.",
+    sources = {name: f"{told['table']}, {told['rows']} rows: python -m validate "
+               + ("calibrate" if name == CAMPAIGN else f"fit silicon --op {name}") for name, told in fits.items()}
+    command, of = ("calibrate", "campaign") if op == CAMPAIGN else ("fit silicon", "published table")
+    lines = [f"# Written by `python -m validate {command}`: what is read off a {of}, nothing else.",
              f"extends: {parent}", "fit:"]
     for name, told in sorted(fits.items()):
         lines += [f"  {name}:", *(f"    {key}: {_quoted(value)}" for key, value in told.items())]

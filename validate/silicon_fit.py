@@ -15,10 +15,9 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations, product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,12 +28,11 @@ from speedsim import document
 from speedsim.config import Loaded, apply, resolved
 from speedsim.many_kernels import Many
 from speedsim.one_kernel import Bench
-from speedsim.plain import plain
 from speedsim.stack import of_generation
 from speedsim.units import InputError, NotCoveredError
 
 from .silicon import Asked, chosen_rows, kernel, predictions
-from .silicon_children import Number, Pair, child_names, folder, unfitted, write
+from .silicon_children import Number, Pair, child_names, folder, parents, write
 from .silicon_score import SHARE
 from .silicon_tables import OPS, Rows, Table, covered
 from .silicon_tables import folder as tables_folder
@@ -74,6 +72,11 @@ class Spec(NamedTuple):
         return f"{told} {self.unit}".strip()
 
 
+Residual = Callable[[Pair, tuple[float, ...]], NDArray[np.float64]]
+"""ln(predicted / measured) of each row that may be fitted on, by these descriptions and the numbers among them on which
+the library's cuts depend."""
+
+
 class Fit(NamedTuple):
     """What a search found."""
 
@@ -110,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def fit_table(table: Table, data: Path, out: Path, again: bool) -> None:
     """Fit one table's share and write its children."""
-    pair = unfitted(table, table.op)
+    pair = parents(table, table.stack)
     specs = specs_of(table.op, pair)
     if not specs:
         raise NotCoveredError(f"{table.op}: no numbers are named in {SPEC.name}")
@@ -120,9 +123,13 @@ def fit_table(table: Table, data: Path, out: Path, again: bool) -> None:
         print(f"{table.gpu}, {table.op}: fitted already on the same table and descriptions")
         return
     _, seen = chosen_rows(table, Asked(table.gpu, table.op, high=OPS[table.op].widest))
-    found = search(pair, specs, seen, table.op)
+    found = search(pair, specs, _Tabled(seen, table.op))
+    best = at_values(pair, specs, found.values)
+    judged = np.log(predictions(Bench(best.gpu.value, best.stack.value), seen, table.op) / seen.measured_us)
+    if abs(float(np.abs(judged).mean()) - found.wrong) > 1e-9:
+        raise AssertionError(f"{SPEC.name}: a number of {table.op} changes how kernels are cut and says no cuts: true")
     for path, what, parent in ((gpu, "gpu", table.gpu), (stack, "stack", table.stack)):
-        fresh = {spec.key.partition(".")[2]: _number(spec, value, error)
+        fresh = {spec.key.partition(".")[2]: number(spec, value, error)
                  for spec, value, error in zip(specs, found.values, found.errors, strict=True)
                  if spec.key.startswith(f"{what}.")}
         rows = {"rows": len(seen.shapes), "error": f"{100 * found.wrong:.2f} % in the mean |ln| of these rows"}
@@ -133,9 +140,7 @@ def fit_table(table: Table, data: Path, out: Path, again: bool) -> None:
 
 def _told(table: Table, data: Path, pair: Pair, specs: tuple[Spec, ...]) -> dict[str, Any]:
     """What a child says of its fit; equal where a fit would be."""
-    kernels = pair.stack.value.kernels
-    library = kernels.gemm if table.op == "linear" else kernels.attention
-    recipe = repr([spec._replace(start=0.0) for spec in specs]) + pair.gpu.digest + json.dumps(plain(library))
+    recipe = repr([spec._replace(start=0.0) for spec in specs]) + pair.gpu.digest + pair.stack.digest
     return {
         "table": str(table.path.relative_to(data)), "sha256": hashlib.sha256(table.path.read_bytes()).hexdigest(),
         "rule": f"of the open rows, one in {SHARE}: smallest crc32 of fit:SHAPE",
@@ -151,7 +156,8 @@ def _same(path: Path, op: str, told: dict[str, Any], specs: tuple[Spec, ...], wh
     return all(known.get(key) == value for key, value in told.items())
 
 
-def _number(spec: Spec, value: float, error: float | None) -> Number:
+def number(spec: Spec, value: float, error: float | None) -> Number:
+    """A fitted value as a child's file has it."""
     text = spec.text(value)
     bare: str | int | float = text
     if not spec.unit:
@@ -159,15 +165,17 @@ def _number(spec: Spec, value: float, error: float | None) -> Number:
     return Number(bare, "" if error is None else f"{error:.2g} {spec.unit}".strip())
 
 
-def specs_of(op: str, pair: Pair) -> tuple[Spec, ...]:
-    """The numbers that may be fitted on this GPU, from silicon_fit.yaml; each starts from the parent's value."""
+def specs_of(op: str, pair: Pair, spec: Path | None = None) -> tuple[Spec, ...]:
+    """The numbers that may be fitted on this GPU, from a list of the form of silicon_fit.yaml (the default); each
+    starts from the parent's value."""
     found = []
     generation = pair.gpu.value.generation
-    for entry in document.read(SPEC).plain()[op]:
+    spec = spec or SPEC
+    for entry in document.read(spec).plain()[op]:
         if generation not in entry.get("only", [generation]):
             continue
         what, _, key = entry["key"].partition(".")
-        held = _held(pair.gpu if what == "gpu" else pair.stack, key)
+        held = _held(pair.gpu if what == "gpu" else pair.stack, key, spec)
         by_generation = isinstance(held, dict) and "value" not in held
         start = (of_generation(held, generation) if by_generation else held)["value"]
         unit, choices = entry.get("unit", ""), tuple(entry.get("choices", ()))
@@ -177,14 +185,14 @@ def specs_of(op: str, pair: Pair) -> tuple[Spec, ...]:
     return tuple(found)
 
 
-def _held(loaded: Loaded[Any], key: str) -> Any:
+def _held(loaded: Loaded[Any], key: str, spec: Path) -> Any:
     """What a description says at a dotted key, which is written without units."""
     at: Any = resolved(loaded)
     for part in key.split("."):
         at = next((value for name, value in at.items() if name == part or name.startswith(f"{part}_p")
                    or name in (f"{part}_hz", f"{part}_bytes", f"{part}_bytes_per_s")), None)
         if at is None:
-            raise InputError(f"{SPEC.name}: {key} is no key of a description")
+            raise InputError(f"{spec.name}: {key} is no key of a description")
     return at
 
 
@@ -195,28 +203,36 @@ def at_values(pair: Pair, specs: Sequence[Spec], values: Sequence[float]) -> Pai
                   for what, one in (("gpu", pair.gpu), ("stack", pair.stack))))  # type: ignore[arg-type]
 
 
-class _Problem:
-    """The share's residuals as a function of the numbers, each search moving some of them."""
+class _Tabled:
+    """The residuals of a published table's share; kernels are lowered once for each way of cutting them."""
 
-    def __init__(self, pair: Pair, specs: Sequence[Spec], seen: Rows, op: str) -> None:
-        self.pair, self.specs, self.seen, self.op = pair, specs, seen, op
-        self.values = [spec.start for spec in specs]
-        self.smooth = [i for i, spec in enumerate(specs) if not spec.choices]
-        self._cuts = [i for i, spec in enumerate(specs) if spec.cuts or spec.choices]
+    def __init__(self, seen: Rows, op: str) -> None:
         kernels = [kernel(shape, op) for shape in seen.shapes.tolist()]
         self._layers, self._buffers = [layer for layer, _ in kernels], kernels[0][1]
+        self._measured_us = seen.measured_us
         self._lowered: dict[tuple[float, ...], Many] = {}
 
-    def residuals(self, values: Sequence[float]) -> NDArray[np.float64]:
-        """ln(predicted / measured) of each row."""
-        pair = at_values(self.pair, self.specs, values)
+    def __call__(self, pair: Pair, cut: tuple[float, ...]) -> NDArray[np.float64]:
         gpu, software = pair.gpu.value, pair.stack.value.kernels
-        cut = tuple(values[i] for i in self._cuts)
         if cut not in self._lowered:
             if len(self._lowered) >= MOST_KEPT:
                 self._lowered.clear()
             self._lowered[cut] = Many(self._layers, self._buffers, gpu, software)
-        return np.log(self._lowered[cut].times_us(gpu, software) / self.seen.measured_us)
+        return np.log(self._lowered[cut].times_us(gpu, software) / self._measured_us)
+
+
+class _Problem:
+    """The share's residuals as a function of the numbers, each search moving some of them."""
+
+    def __init__(self, pair: Pair, specs: Sequence[Spec], residual: Residual) -> None:
+        self.pair, self.specs, self.residual = pair, specs, residual
+        self.values = [spec.start for spec in specs]
+        self.smooth = [i for i, spec in enumerate(specs) if not spec.choices]
+        self._cuts = [i for i, spec in enumerate(specs) if spec.cuts or spec.choices]
+
+    def residuals(self, values: Sequence[float]) -> NDArray[np.float64]:
+        """ln(predicted / measured) of each row."""
+        return self.residual(at_values(self.pair, self.specs, values), tuple(values[i] for i in self._cuts))
 
     def wrong(self, values: Sequence[float]) -> float:
         """What is minimised."""
@@ -277,9 +293,9 @@ class _Problem:
         return found
 
 
-def search(pair: Pair, specs: Sequence[Spec], seen: Rows, op: str) -> Fit:
+def search(pair: Pair, specs: Sequence[Spec], residual: Residual) -> Fit:
     """The numbers with the least mean |ln(predicted / measured)| that both searches find."""
-    problem = _Problem(pair, specs, seen, op)
+    problem = _Problem(pair, specs, residual)
     wrong = problem.wrong(problem.values)
     for turn in range(ROUNDS):
         problem.choose()
@@ -289,8 +305,4 @@ def search(pair: Pair, specs: Sequence[Spec], seen: Rows, op: str) -> Fit:
         print(f"  turn {turn + 1}: mean |ln| {100 * wrong:.2f} %", file=sys.stderr)
         if before - wrong < GAIN:
             break
-    pair = at_values(pair, specs, problem.values)
-    judged = np.log(predictions(Bench(pair.gpu.value, pair.stack.value), seen, op) / seen.measured_us)
-    if abs(float(np.abs(judged).mean()) - wrong) > 1e-9:
-        raise AssertionError(f"{SPEC.name}: a number of {op} changes how kernels are cut and does not say cuts: true")
     return Fit(tuple(problem.values), tuple(problem.errors() if problem.smooth else [None] * len(specs)), wrong)

@@ -19,8 +19,6 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from .corpora import windows
-
 Ids = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
@@ -86,9 +84,9 @@ def fit(ids: Ids, vocabulary: int, order: int = 5) -> Ngram:
     return Ngram(vocabulary, (*orders, _discounted(*highest, vocabulary)))
 
 
-def loss(ngram: Ngram, ids: Ids, length: int) -> float:
-    """Mean loss in nats per token over exactly the tokens that the windows of `length` predict."""
-    return float(-ngram.log_probabilities(ids, 1 + np.arange(len(windows(ids, length)) * length)).mean())
+def loss(ngram: Ngram, ids: Ids, targets: Ids) -> float:
+    """Mean loss in nats per token of ids[t], for each t of `targets`."""
+    return float(-ngram.log_probabilities(ids, targets).mean())
 
 
 def _packed(rows: Ids, vocabulary: int) -> Ids:

@@ -4,9 +4,8 @@
 
 A prompt has P + 1 tokens at positions 0 .. P. The last of them is the input of the first row, so the trace's `first` is
 P, and the P positions before it are what a prefill would compute. Decoding is greedy in fp32, all sequences in one
-batch, on weights rounded to bf16, which are those that `--weights` exports: whoever has the exported file can record
-the trace again. Prompts come from modules that were not trained on, and stand nowhere in the training text as a whole;
-both are checked, not assumed.
+batch, on weights rounded to bf16, which are those that `--weights` exports (exported.py). Prompts are held-out text
+(prompts.py); on a corpus of sources and targets a prompt is what stands before a target, and a sequence ends with it.
 
 The decoder is called weak, in the card and in the trace's header, unless its last exit predicts held-out text better
 than a 5-gram (ngram.py) and its last exit better than its first: otherwise flips say nothing about a useful decoder.
@@ -20,32 +19,28 @@ import os
 import pickle
 import platform
 import sys
-import zipfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from speedsim.files import to_json, whole_file, write_text
-from speedsim.trace import Sequence, Trace, loops, settle, statistics, write_parquet
+from speedsim.files import to_json, write_text
+from speedsim.trace import Sequence, Trace, loops, statistics, write_parquet
 from speedsim.units import InputError
 
-from . import ngram
-from .corpora import SPLITS, Corpus, module_of, read, windows
-from .decoder import Decoder, Shape, greedy
-from .train import evaluate, restore
+from . import batches, ngram
+from .batches import filled, fitting
+from .corpora import SOURCE, SPLITS, TARGET, Corpus, module_of, read, windows
+from .decoder import PADDING, Decoder, Shape, greedy
+from .evaluation import examine
+from .exported import export_weights, round_weights
+from .prompts import Prompt, held_out_pairs, held_out_prompts
+from .train import restore
 
-PER_DOCUMENT = 4
-"""Prompts from one file at most."""
 LEAST_GAIN = 0.05
 """Nats per token by which the last exit must be better than the first."""
-BLOCK = 32
-"""Tokens over which the settle repetition is averaged along the text."""
-LARGEST_WEIGHTS = 8_000_000
-"""Bytes of an exported file at most: it is meant to be kept beside the code."""
 
 PAPER_TASKS = ("CNN/DM", "WikiLingua", "ParaCrawl-Paragraph", "WMT-ENDE")
 PAPER_FLIPS = {
@@ -57,103 +52,25 @@ PAPER_FLIPS = {
 from the figure's vector coordinates."""
 
 
-class Prompt(NamedTuple):
-    """A piece of a held-out file."""
+def record(decoder: Decoder, prompts: list[Prompt], count: int, ends: bool = False) -> tuple[Sequence, ...]:
+    """Decode `count` tokens behind each prompt, prompts of one length in one batch; sequence i is prompt i's.
 
-    path: str
-    start: int
-    """Its first token's place in the file."""
-    ids: NDArray[np.int64]
-
-
-def held_out_prompts(corpus: Corpus, count: int, length: int, seed: int) -> list[Prompt]:
-    """`count` prompts of `length` tokens at seeded places, none overlapping another, at most PER_DOCUMENT of a file.
-
-    The test split is used up before the validation split is touched. InputError where there are not enough.
+    With `ends`, a text is over with the end (id 0) that it commits, as a target is.
     """
-    trained = {module_of(file["path"]) for file in corpus.files if file["split"] == "train"}
-    text = corpus.splits["train"].astype(np.uint16).tobytes()
-    random = np.random.default_rng(seed)
-    found: list[Prompt] = []
-    for split in ("test", "validation"):
-        places = [place for document in corpus.documents(split) for place in _places(*document, length, random)]
-        for index in random.permutation(len(places)):
-            if len(found) == count:
-                return found
-            if module_of(places[index].path) in trained:
-                raise InputError(f"{corpus.folder}: {places[index].path} is held out, its module is trained on")
-            if not _stands_in(text, places[index].ids):
-                found.append(places[index])
-    if len(found) < count:
-        raise InputError(f"{corpus.folder}: {len(found)} prompts of {length} tokens in the held-out files, not {count}")
-    return found
-
-
-def _places(path: str, ids: NDArray[np.int64], length: int, random: np.random.Generator) -> Iterator[Prompt]:
-    """A few pieces of a file, side by side from a drawn offset."""
-    slots = len(ids) // length
-    offset = random.integers(len(ids) - slots * length + 1)
-    for slot in random.permutation(slots)[:PER_DOCUMENT]:
-        start = int(offset + slot * length)
-        yield Prompt(path, start, ids[start:start + length])
-
-
-def _stands_in(text: bytes, ids: NDArray[np.int64]) -> bool:
-    """Whether the ids stand one after the other in a text of 16-bit ids."""
-    wanted, at = ids.astype(np.uint16).tobytes(), -1
-    while (at := text.find(wanted, at + 1)) >= 0:
-        if at % 2 == 0:
-            return True
-    return False
-
-
-def record(decoder: Decoder, prompts: list[Prompt], count: int) -> tuple[Sequence, ...]:
-    """Decode `count` tokens behind each prompt, all in one batch; sequence i is prompt i's."""
-    tokens = torch.from_numpy(np.stack([prompt.ids for prompt in prompts]))
-    exits = torch.stack(list(greedy(decoder, tokens, count)), dim=1).numpy()
-    first = tokens.shape[1] - 1
-    return tuple(Sequence(i, first, count, "length", 0, each) for i, each in enumerate(exits))
-
-
-def round_weights(decoder: Decoder) -> None:
-    """Round every weight to bf16, kept in fp32."""
-    for parameter in decoder.parameters():
-        parameter.data = parameter.data.bfloat16().float()
-
-
-def export_weights(decoder: Decoder, path: Path) -> None:
-    """Write the weights as bf16 bit patterns (.npz, nothing pickled), readable by `load_weights`.
-
-    InputError where the file would exceed LARGEST_WEIGHTS.
-    """
-    arrays = {name: tensor.bfloat16().view(torch.int16).numpy().view(np.uint16)
-              for name, tensor in decoder.state_dict().items()}
-    size = sum(array.nbytes for array in arrays.values())
-    if size > LARGEST_WEIGHTS:
-        raise InputError(f"{path}: {size} bytes of weights, more than {LARGEST_WEIGHTS}")
-    shape = {field: getattr(decoder.shape, field) for field in Shape.__slots__}
-    with whole_file(path) as stream:
-        np.savez(stream, shape=np.frombuffer(json.dumps(shape).encode(), dtype=np.uint8), **arrays)
-
-
-def load_weights(path: Path) -> Decoder:
-    """The decoder in a file of `export_weights`, its weights in fp32. InputError where the file is not one."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-        if size > 2 * LARGEST_WEIGHTS:
-            raise InputError(f"{path}: {size} bytes unpacked, more than any exported decoder")
-        with np.load(path, allow_pickle=False) as held:
-            arrays = {name: held[name] for name in held.files}
-        if any(array.dtype != np.uint16 for name, array in arrays.items() if name != "shape"):
-            raise ValueError("weights are not 16-bit patterns")
-        decoder = Decoder(Shape(**json.loads(arrays.pop("shape").tobytes())))
-        weights = {name: torch.from_numpy((array.astype(np.uint32) << 16).view(np.float32))
-                   for name, array in arrays.items()}
-        decoder.load_state_dict(weights)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: no exported decoder: {' '.join(str(error).split())[:120]}") from error
-    return decoder
+    made: dict[int, Sequence] = {}
+    for length in sorted({len(prompt.ids) for prompt in prompts}):
+        members = [i for i, prompt in enumerate(prompts) if len(prompt.ids) == length]
+        tokens = torch.from_numpy(np.stack([prompts[i].ids for i in members]))
+        read = [source for i in members if (source := prompts[i].source) is not None]
+        source = filled(read, PADDING) if read else None
+        exits = torch.stack(list(greedy(decoder, tokens, count, source)), dim=1).numpy()
+        for i, each in zip(members, exits, strict=True):
+            over = np.flatnonzero(each[:, -1] == 0) if ends else []
+            kept = each[:over[0] + 1] if len(over) else each
+            asked = prompts[i].source
+            made[i] = Sequence(i, length - 1, len(kept), "eos" if len(over) else "length",
+                               0 if asked is None else len(asked), kept)
+    return tuple(made[i] for i in range(len(prompts)))
 
 
 def judge(exit_losses: list[float], bar: float) -> list[str]:
@@ -168,15 +85,23 @@ def judge(exit_losses: list[float], bar: float) -> list[str]:
 
 
 def held_out(decoder: Decoder, corpus: Corpus, length: int, most: int | None = None) -> dict[str, Any]:
-    """Losses of every exit and of a 5-gram on the same tokens of the test split (its first `most` windows)."""
-    ids = corpus.splits["test"]
-    scored = windows(ids, length)[:most]
-    ids = ids[:len(scored) * length + 1]
-    bar = ngram.loss(ngram.fit(corpus.splits["train"], decoder.shape.vocab), ids, length)
-    return {
-        "split": "test", "windows": len(scored), "window_tokens": length, "tokens": len(scored) * length,
-        "unit": "nats per token", "exit_losses": evaluate(decoder, ids, length), "five_gram_loss": bar,
-    }
+    """Figures of every exit and a 5-gram's loss on the same tokens of the test split (its first `most` windows)."""
+    bar = ngram.fit(corpus.splits["train"], decoder.shape.vocab)
+    if corpus.paired:
+        pairs = fitting(corpus.pairs("test"), length)[:most]
+        texts = [np.array([0, SOURCE, *pair.source, TARGET, *pair.target, 0]) for pair in pairs]
+        ends = np.cumsum([len(text) for text in texts])
+        predicted = np.concatenate([np.arange(end - len(pair.target) - 1, end)
+                                    for end, pair in zip(ends, pairs, strict=True)])
+        ids, scored = np.concatenate(texts), {"pairs": len(pairs), "pair_tokens": length}
+    else:
+        ids, count = corpus.splits["test"], len(windows(corpus.splits["test"], length)[:most])
+        predicted = 1 + np.arange(count * length)
+        scored = {"windows": count, "window_tokens": length}
+    figures = examine(decoder, batches.held_out(corpus, "test", decoder.encoder is not None, length, most))
+    return {"split": "test", **scored, "unit": "nats per token", **figures,
+            "five_gram_loss": ngram.loss(bar, ids, predicted),
+            **({"known": corpus.known} if corpus.known else {})}
 
 
 def described(corpus: Corpus) -> dict[str, Any]:
@@ -216,7 +141,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("config", type=Path, help="the file of workloads/training that it was trained with")
     parser.add_argument("out", type=Path, help="OUT.parquet and OUT.card.json are written")
     parser.add_argument("--sequences", type=int, default=64)
-    parser.add_argument("--prompt", type=int, default=64, help="position of the first row: a prompt has one token more")
+    parser.add_argument("--prompt", type=int, default=64, help="position of the first row: a prompt has one token more "
+                        "(text without sources)")
     parser.add_argument("--count", type=int, default=256, help="tokens decoded per sequence")
     parser.add_argument("--seed", type=int, default=0, help="of the places that prompts are cut from")
     parser.add_argument("--corpus", type=Path, help="its folder; by default beside the checkpoint's folder")
@@ -242,22 +168,26 @@ def make(given: argparse.Namespace) -> dict[str, Any]:
     round_weights(decoder)
     if given.weights:
         export_weights(decoder, given.weights)
-    prompts = held_out_prompts(corpus, given.sequences, given.prompt + 1, given.seed)
+    encodes = decoder.encoder is not None
+    prompts = (held_out_pairs(corpus, given.sequences, config["length"], given.seed, encodes) if corpus.paired else
+               held_out_prompts(corpus, given.sequences, given.prompt + 1, given.seed))
     scores = held_out(decoder, corpus, config["length"], given.windows)
     reasons = judge(scores["exit_losses"], scores["five_gram_loss"])
     source = {
         "kind": "recorded", "decoding": "greedy, fp32, weights rounded to bf16", "steps": step,
         "corpus": config["corpus"], "corpus_sha256": corpus.digest(), "seed": given.seed,
         "quality": "weak" if reasons else "ok", "reasons": reasons,
+        "prompts": {str(i): prompt.kind for i, prompt in enumerate(prompts)},
     }
     out = given.out.with_suffix("") if given.out.suffix == ".parquet" else given.out
-    sequences = record(decoder, prompts, given.count)
+    sequences = record(decoder, prompts, given.count, corpus.paired)
     trace = Trace(out.name, config["model"], decoder.shape.repetitions, source, sequences)
     made = {
         "training": config, "steps": step, "cpu_minutes": round(cpu_s / 60, 1),
         "looping_share_of_real_text": looping_share(corpus.splits["test"], given.count),
         "parameters": sum(p.numel() for p in decoder.parameters()), "corpus": described(corpus),
-        "prompts": {"seed": given.seed, "tokens": given.prompt + 1, "from": [[p.path, p.start] for p in prompts]},
+        "prompts": {"seed": given.seed, "tokens": sorted({len(p.ids) for p in prompts}),
+                    "from": [[p.path, p.start] for p in prompts]},
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
     }
     card = judged(trace, scores, decoder.shape) | made
@@ -292,18 +222,7 @@ def judged(trace: Trace, scores: dict[str, Any], shape: Shape) -> dict[str, Any]
         },
         **figures, "flip_rates": beside_paper(figures["flip_rates"], shape),
         "without_loops": {"sequences": len(straight), "mean_settle": settled},
-        "mean_settle_along_the_text": {"tokens_each": BLOCK, "means": along(trace)},
     }
-
-
-def along(trace: Trace) -> list[float]:
-    """Mean settle repetition of the first BLOCK tokens of all sequences, of the next, and so on.
-
-    Text that runs in circles gets easier to predict: where the means fall, the loops flatter the trace.
-    """
-    longest = max(s.count for s in trace.sequences)
-    pieces = ([s.exit_tokens[at:at + BLOCK] for s in trace.sequences] for at in range(0, longest, BLOCK))
-    return [float(settle(np.concatenate(each)).mean()) for each in pieces]
 
 
 def looping_share(ids: NDArray[np.int64], count: int) -> float | None:

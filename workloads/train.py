@@ -4,7 +4,7 @@
 
 The last exit is read for every token; of the others one is drawn per token with probability proportional to its weight
 and counted with their weights' sum, which has the same expectation at two head reads a token instead of G.
-Matrices of the group are updated with Muon, the embedding and the norms with AdamW; the learning rate warms up,
+Matrices of the layers are updated with Muon, tables and norms with AdamW; the learning rate warms up,
 stays, and falls linearly to zero. Batches and draws depend on the seed and the step alone, so a run that was killed
 goes on from its last checkpoint (one every five minutes) to the same weights as a run that was not.
 """
@@ -15,22 +15,22 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from .corpora import Corpus, build, windows
+from .batches import NOTHING, Batch, held_out, training
+from .corpora import Corpus, build
 from .decoder import Decoder, Shape
+from .evaluation import examine
 
 CHECKPOINT_EVERY_S = 300
+VALIDATED = 200
+"""Windows or pairs of the validation split that a line of the log is made from."""
 
-Ids = NDArray[np.int64]
 Optimizers = list[torch.optim.Optimizer]
 
 
@@ -40,40 +40,20 @@ def exit_weights(repetitions: int) -> Tensor:
     return rank / rank.sum()
 
 
-def weighted_exit_loss(decoder: Decoder, tokens: Tensor, draw: torch.Generator) -> tuple[Tensor, Tensor]:
-    """(loss to descend, loss of the last exit) over sequences [batch, time + 1]."""
-    states = decoder(tokens[:, :-1])
-    target = tokens[:, 1:].flatten()
+def weighted_exit_loss(decoder: Decoder, batch: Batch, draw: torch.Generator) -> tuple[Tensor, Tensor]:
+    """(loss to descend, loss of the last exit) over the predictions of a batch that count."""
+    counts = (batch.target != NOTHING).flatten()
+    states = [x.flatten(0, 1)[counts] for x in decoder(batch.tokens, batch.source)]
+    target = batch.target.flatten()[counts]
     weights = exit_weights(len(states))
-    last = functional.cross_entropy(decoder.head(states[-1]).flatten(0, 1).float(), target)
+    last = functional.cross_entropy(decoder.head(states[-1]).float(), target)
     if len(states) == 1:
         return last, last.detach()
-    earlier = torch.stack(states[:-1], dim=-2).flatten(0, 1)
+    earlier = torch.stack(states[:-1], dim=-2)
     chosen = torch.multinomial(weights[:-1], len(target), replacement=True, generator=draw)
     sampled = earlier[torch.arange(len(target)), chosen]
     early = functional.cross_entropy(decoder.head(sampled).float(), target)
     return weights[-1] * last + (1 - weights[-1]) * early, last.detach()
-
-
-def batches(ids: Ids, size: int, length: int, seed: int, start: int) -> Iterator[Tensor]:
-    """Endless batches [size, length + 1] from step `start` on.
-
-    An epoch is the stream cut into windows from a seeded offset, in a seeded order; windows that fill no batch are left
-    out. ValueError where the stream is shorter than one batch.
-    """
-    count = (len(ids) - 1) // length - 1
-    per_epoch = count // size
-    if per_epoch < 1:
-        raise ValueError(f"{len(ids)} tokens hold no batch of {size} windows of {length}")
-    step = start
-    while True:
-        epoch, place = divmod(step, per_epoch)
-        random = np.random.default_rng((seed, epoch))
-        offset = random.integers(length)
-        order = random.permutation(count)
-        for chosen in order[place * size:per_epoch * size].reshape(-1, size):
-            yield torch.from_numpy(np.stack([ids[b:b + length + 1] for b in chosen * length + offset]))
-            step += 1
 
 
 def learning_share(step: int, config: dict[str, Any]) -> float:
@@ -85,32 +65,14 @@ def learning_share(step: int, config: dict[str, Any]) -> float:
 
 
 def optimisers(decoder: Decoder, config: dict[str, Any]) -> Optimizers:
-    """Muon over the group's matrices, AdamW over the rest."""
-    matrices = [p for p in decoder.group.parameters() if p.dim() == 2]
-    others = [p for n, p in decoder.named_parameters() if p.dim() != 2 or n.startswith("embed")]
+    """Muon over the layers' matrices, AdamW over tables, head and norms."""
+    tables = ("embed.weight", "unembed.weight", "bias.table.weight")
+    matrices = [p for n, p in decoder.named_parameters() if p.dim() == 2 and not n.endswith(tables)]
+    others = [p for n, p in decoder.named_parameters() if p.dim() != 2 or n.endswith(tables)]
     return [
         torch.optim.Muon(matrices, lr=config["matrix_rate"], momentum=0.95, weight_decay=0.01),
         torch.optim.AdamW(others, lr=config["table_rate"], betas=(0.9, 0.95), weight_decay=0.0),
     ]
-
-
-@torch.no_grad()
-def evaluate(decoder: Decoder, ids: Ids, length: int, size: int = 8) -> list[float]:
-    """Mean loss in nats per token of each exit over all windows of the stream, `size` windows at a time.
-
-    Every window starts without a past, at position 0. ValueError where the stream holds no window.
-    """
-    begins = windows(ids, length)
-    if not len(begins):
-        raise ValueError(f"{len(ids)} tokens hold no window of {length}")
-    total = torch.zeros(decoder.shape.repetitions, dtype=torch.float64)
-    for place in range(0, len(begins), size):
-        tokens = torch.from_numpy(np.stack([ids[b:b + length + 1] for b in begins[place:place + size]]))
-        target = tokens[:, 1:].flatten()
-        for number, state in enumerate(decoder(tokens[:, :-1])):
-            logits = decoder.head(state).flatten(0, 1)
-            total[number] += functional.cross_entropy(logits, target, reduction="sum").double()
-    return [float(t) / (len(begins) * length) for t in total]
 
 
 def save(path: Path, decoder: Decoder, optimizers: Optimizers, step: int, cpu_s: float) -> None:
@@ -133,14 +95,14 @@ def restore(path: Path, decoder: Decoder, optimizers: Optimizers | None = None) 
     return state["step"], state["cpu_s"]
 
 
-def descend(decoder: Decoder, optimizers: Optimizers, tokens: Tensor, step: int, config: dict[str, Any]) -> float:
+def descend(decoder: Decoder, optimizers: Optimizers, batch: Batch, step: int, config: dict[str, Any]) -> float:
     """One step down the weighted exit loss on a batch; return the last exit's loss."""
     for optimizer, rate in zip(optimizers, (config["matrix_rate"], config["table_rate"]), strict=True):
         optimizer.param_groups[0]["lr"] = rate * learning_share(step, config)
         optimizer.zero_grad(set_to_none=True)
     draw = torch.Generator().manual_seed(config["seed"] * 1_000_003 + step)
     with torch.autocast("cpu", torch.bfloat16):
-        loss, last = weighted_exit_loss(decoder, tokens, draw)
+        loss, last = weighted_exit_loss(decoder, batch, draw)
     loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
     for optimizer in optimizers:
@@ -154,17 +116,18 @@ def train(config: dict[str, Any], folder: Path, corpus: Corpus | None = None) ->
     Without a corpus the one of the configuration is made, or read, beside the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    corpus = corpus or build(folder.parent / f"corpus_{config['corpus']}", config["vocabulary"])
+    corpus = corpus or build(folder.parent / f"corpus_{config['corpus']}", config["vocabulary"], name=config["corpus"])
     torch.manual_seed(config["seed"])
     decoder = Decoder(Shape(**config["shape"]))
     optimizers = optimisers(decoder, config)
     saved = folder / "checkpoint.pt"
     step, cpu_s = restore(saved, decoder, optimizers) if saved.exists() else (0, 0.0)
     begun, last_save, smooth = time.process_time() - cpu_s, time.monotonic(), None
-    for tokens in batches(corpus.splits["train"], config["batch"], config["length"], config["seed"], step):
+    encodes = decoder.encoder is not None
+    for batch in training(corpus, encodes, config["batch"], config["length"], config["seed"], step):
         if step >= config["steps"]:
             break
-        last = descend(decoder, optimizers, tokens, step, config)
+        last = descend(decoder, optimizers, batch, step, config)
         step += 1
         smooth = last if smooth is None else 0.98 * smooth + 0.02 * last
         if step % 20 == 0:
@@ -172,14 +135,19 @@ def train(config: dict[str, Any], folder: Path, corpus: Corpus | None = None) ->
                                     "share": round(learning_share(step - 1, config), 4),
                                     "cpu_s": round(time.process_time() - begun)}
             if step % 500 == 0:
-                losses = evaluate(decoder, corpus.splits["validation"], config["length"])
-                line["validation"] = [round(x, 4) for x in losses]
+                line["validation"] = _told(examine(decoder, held_out(corpus, "validation", encodes, config["length"],
+                                                                     VALIDATED)))
             print(json.dumps(line), flush=True)
         if time.monotonic() - last_save > CHECKPOINT_EVERY_S:
             save(saved, decoder, optimizers, step, time.process_time() - begun)
             last_save = time.monotonic()
     save(saved, decoder, optimizers, step, time.process_time() - begun)
     return decoder
+
+
+def _told(figures: dict[str, Any]) -> dict[str, Any]:
+    """Figures for a line of the log, rounded."""
+    return {key: [round(x, 4) for x in value] if isinstance(value, list) else value for key, value in figures.items()}
 
 
 def main(arguments: list[str] | None = None) -> None:

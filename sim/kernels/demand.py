@@ -24,14 +24,12 @@ class Grid(NamedTuple):
     """How a kernel is cut into CTAs, all alike."""
 
     ctas: int
-    steps: float = 1
-    """Serial steps of a CTA's loop, in those whose time the stack knows."""
+    steps: int = 1
+    """Serial steps of a CTA's loop."""
     inflight_bytes: int = 32_768
     """Bytes a CTA keeps in flight to memory."""
     per_sm: int = 1
     """CTAs that fit on an SM at a time."""
-    joined: int = 0
-    """Parts that the last CTA to end joins, one after the other."""
 
 
 class Demand(NamedTuple):
@@ -45,6 +43,8 @@ class Demand(NamedTuple):
     grid: Grid
     again_bytes: int = 0
     """Of the reads, what several CTAs ask of the L2 beyond the first time."""
+    shared: bool = False
+    """Whether CTAs on all SMs read the same bytes, rather than each its own part."""
 
     @property
     def issued_bytes(self) -> int:
@@ -57,12 +57,6 @@ class Kernel(NamedTuple):
 
     name: str
     family: str
-    """gemm, gemv (a linear layer's kernel for one row), join (of a split matrix), attention, combine (of split
-    contexts), transpose (of an attention's wrapper), elementwise, kv_cache or sampling: whose numbers of the library
-    apply."""
+    """gemm, gemv (a linear layer's kernel for one row), join (of a split matrix), attention, elementwise, kv_cache or
+    sampling: whose numbers of the library apply."""
     demand: Demand
-
-    @property
-    def stored(self) -> tuple[Access, ...]:
-        """Weights, keys and values that it reads."""
-        return tuple(access for access in self.demand.reads if access.tensor.kind != "activations")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..hardware import Energy
@@ -12,11 +13,13 @@ from ..units import InputError, NotCoveredError
 from .computed import Cache, Computer
 from .fluid import FluidDevice
 from .l2 import Residency
+from .lane import Part
 from .launch import Launcher
 from .player import Setting, SimMachine
+from .power import Governor
 from .recorder import Recorder
 from .roofline import RooflineDevice
-from .streams import Part, StreamsMachine
+from .streams import StreamsMachine
 from .tally import Tally, Untimed, tally
 from .work import Device
 
@@ -40,7 +43,8 @@ def sim_machine(gpu: Gpu, stack: Stack, model: Model, plan: Plan, setting: Setti
     launcher, recorder = Launcher(gpu.launch, stack.host, spans=record == "kernels"), Recorder(model, record)
     if not setting.concurrent:
         lowering = Lowering(model, plan, stack.kernels, gpu.generation, gpu.sm.count)
-        return SimMachine(_computer(gpu, stack, lowering, tier, remember, grain), launcher, setting, recorder)
+        computer = _computer(gpu, stack, lowering, tier, remember, grain)
+        return SimMachine(computer, launcher, Governor(_energy(gpu, tier)), setting, recorder)
     if TARGET in setting.models or setting.devices < 1:
         raise InputError(f"a setting of {setting.devices} devices with further models {', '.join(setting.models)}")
     models = {TARGET: (model, plan)} | dict(setting.models)
@@ -52,7 +56,7 @@ def sim_machine(gpu: Gpu, stack: Stack, model: Model, plan: Plan, setting: Setti
                             cache=cache, owner=TARGET if name in setting.shared else name)
             for name, pair in models.items()
         }
-        parts.append(Part(_device(gpu, stack, tier), tier == "roofline", computers))
+        parts.append(Part(_device(gpu, stack, tier), tier == "roofline", _energy(gpu, tier), computers))
     return StreamsMachine(parts, gpu, launcher, setting, recorder)
 
 
@@ -73,17 +77,21 @@ def prefill_ps(gpu: Gpu, stack: Stack, model: Model, plan: Plan, launch: str, ti
         return 0
     lowering = Lowering(model, plan, stack.kernels, gpu.generation, gpu.sm.count)
     computed = _computer(gpu, stack, lowering, tier).once(prefill_shape(tokens, model.repetitions))
-    return Launcher(gpu.launch, stack.host).launch(launch, computed, 0, False).end_ps
+    end = Launcher(gpu.launch, stack.host).launch(launch, computed, 0, False).end_ps
+    return end + Governor(_energy(gpu, tier)).added_ps(end, computed.energy_j)
 
 
 def _computer(gpu: Gpu, stack: Stack, lowering: Lowering, tier: str, remember: bool = True, grain: int = 256,
               cache: Cache | None = None, owner: str = "", device: Device | None = None) -> Computer:
     if "keep" in stack.l2_policy.values() and gpu.l2.keep_fraction is None:
         raise NotCoveredError(f"{gpu.name}: its L2 sets nothing aside (l2_policy keep)")
-    # A power limit is something real: the roofline, which nothing beats, knows none.
-    energy = Energy() if tier == "roofline" else gpu.energy
-    return Computer(lowering, device or _device(gpu, stack, tier), cache or Cache(Residency(gpu.l2, grain)), energy,
+    return Computer(lowering, device or _device(gpu, stack, tier), cache or Cache(Residency(gpu.l2, grain)), gpu.energy,
                     stack.l2_policy, remember, owner)
+
+
+def _energy(gpu: Gpu, tier: str) -> Energy:
+    """A power limit is something real: the roofline, which nothing beats, knows none."""
+    return replace(gpu.energy, limit_w=None) if tier == "roofline" else gpu.energy
 
 
 def _device(gpu: Gpu, stack: Stack, tier: str) -> Device:

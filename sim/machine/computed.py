@@ -15,7 +15,7 @@ from ..kernels.lower import Lowering, PassShape
 from ..model import Model
 from ..program import TARGET
 from .l2 import Residency, State
-from .power import throttled
+from .power import joules
 from .prepared import Piece, Prepared, Read, prepared, role
 from .work import Device, Timed, Work, alone
 
@@ -39,6 +39,8 @@ class Computed:
     """Bytes after it, likewise."""
     knee_bytes: int
     """Bytes read where a two-sided cache is hard to predict (L2.knee)."""
+    energy_j: float
+    """Beside the board's static power."""
     row_flop_per_key: tuple[int, ...] = ()
     """Self-attention's flop of each row per key of its context."""
     row_bytes_per_key: tuple[int, ...] = ()
@@ -149,7 +151,8 @@ class Computer:
         parts = positions * model.layers
         size = 2 * parts * model.kv_bytes
         work = Work("compact", "kv_cache", model.dtype.activations, 0, size, size, Grid(parts))
-        return Computed((self._time(work),), 0, {"kv": size}, {"kv": size}, 0)
+        timed = (self._time(work),)
+        return Computed(timed, 0, {"kv": size}, {"kv": size}, 0, joules(timed, self._energy))
 
     def once(self, shape: PassShape) -> Computed:
         """What the pass costs on an empty cache, without leaving anything in it."""
@@ -179,8 +182,8 @@ class Computer:
         knee = 0
         for piece in ready.pieces:
             missed_all = piece.missed
-            for name, size, policy, kind, instance in piece.reads:
-                hit = read(name, size, policy)
+            for name, size, policy, kind, shared, instance in piece.reads:
+                hit = read(name, size, policy, shared)
                 missed = size - int(size * hit)
                 missed_all += missed
                 if residency.near_knee:
@@ -200,8 +203,9 @@ class Computer:
         known = self._equal.get(key)
         if known is None:
             known = self._equal[key] = Computed(
-                tuple(timed), ready.flop, ready.requested, hbm, knee, ready.row_flop_per_key, ready.row_bytes_per_key,
-                row_missed, tuple([n * self.model.kv_bytes for n in ready.codas]) if shape.meets else (), coda_missed)
+                tuple(timed), ready.flop, ready.requested, hbm, knee, joules(timed, self._energy),
+                ready.row_flop_per_key, ready.row_bytes_per_key, row_missed,
+                tuple([n * self.model.kv_bytes for n in ready.codas]) if shape.meets else (), coda_missed)
         return known
 
     def _prepare(self, shape: PassShape) -> Prepared:
@@ -217,7 +221,7 @@ class Computer:
         cache, policy = self._cache, self._policy
         reads = tuple(
             Read(cache.name((self._owner_of(tensor), *tensor.name)), size, policy.get(role(tensor), "normal"),
-                 tensor.kind, int(tensor.name[1]) if tensor.name[0] == "kv" else None)
+                 tensor.kind, kernel.demand.shared, int(tensor.name[1]) if tensor.name[0] == "kv" else None)
             for tensor, size in kernel.demand.reads if tensor.kind != "activations"
         )
         piece = self._pieces[id(kernel)] = Piece(kernel, reads, self._residency.holds)
@@ -236,7 +240,7 @@ class Computer:
         """The kernel alone on the device; kernels that are equal but for their name recur in every layer and pass."""
         known = self._times.get(work[1:])
         if known is None:
-            known = self._times[work[1:]] = throttled(alone(self._device, work), self._energy)
+            known = self._times[work[1:]] = alone(self._device, work)
         return known if known.work.name == work.name else known._replace(work=work)
 
 

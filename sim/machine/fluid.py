@@ -161,14 +161,12 @@ class FluidDevice:
     def _wave(self, kernel: _Kernel, ctas: int) -> _Wave:
         """So many CTAs of the kernel start now; the kernel's first ones wait for their first bytes."""
         load, grid, now = kernel.load, kernel.work.grid, self._state.now
-        first = kernel.unplaced == grid.ctas
-        event = now + load.latency_ps if first else now
+        event = now + load.latency_ps if kernel.unplaced == grid.ctas else now
         if not kernel.placed and now > kernel.idle_from:
             kernel.parts["wait"] = kernel.parts.get("wait", 0.0) + now - kernel.idle_from
         kernel.unplaced -= ctas
         kernel.placed += ctas
-        limit = min(ctas * load.in_flight, min(ctas, self._sms) * load.one_sm)
-        loop = ctas * (load.loop if first else load.loop_after)
+        limit, loop = min(ctas * load.in_flight, min(ctas, self._sms) * load.one_sm), ctas * load.loop
         flow = Flow(float(ctas * grid.inflight_bytes), limit, load.uses)
         held = flow if limit <= loop else Flow(flow.weight, loop, load.uses)
         return _Wave(kernel, ctas, flow, held, loop, ctas * load.amount, event)

@@ -20,14 +20,16 @@ from numpy.typing import NDArray
 from ..hardware import Gpu, Launch
 from ..stack import HostWork, Kernels
 from ..timeline import BOUNDS
+from ..units import NotCoveredError
 from .fluid import FluidDevice
 from .launch import ONE_BY_ONE, call_ps, gap_ps
-from .power import throttled
+from .power import joules
 from .roofline import ORDER, kernel_times
 from .tally import Tally
-from .work import Work, alone
+from .work import Timed, Work, alone
 
 Ints = NDArray[np.int64]
+PS_PER_S = 10**12
 
 
 class Chip(NamedTuple):
@@ -65,7 +67,8 @@ class Times(NamedTuple):
 
 
 def times(tallied: Tally, tier: str, machines: Machines) -> Times:
-    """The run's times on all machines. Raises NotCoveredError where a chip has no figure for the launch mode."""
+    """The run's times on all machines. Raises NotCoveredError where a chip has no figure for the launch mode, or where
+    its power limit could stretch a pass."""
     known: dict[bool, dict[str, Ints]] = {}
     rows = np.zeros((len(tallied.often), len(machines.chip_of)), dtype=np.int64)
     bounds = {bound: np.zeros(len(machines.chip_of), dtype=np.int64) for bound in BOUNDS}
@@ -75,11 +78,33 @@ def times(tallied: Tally, tier: str, machines: Machines) -> Times:
         persistent = mode == "persistent"
         if persistent not in known:
             known[persistent] = kernel_parts(tallied.works, machines.chips, tier, persistent)
+            if tier != "roofline":
+                _within_power(tallied, machines.chips, sum(known[persistent].values()))
         made = (_one_by_one if mode in ONE_BY_ONE else _captured)(tallied, chosen, mode, known[persistent], machines)
         for bound, time in made.items():
             rows += time
             bounds[bound] += time[decoding]
     return Times(rows, bounds)
+
+
+def _within_power(tallied: Tally, chips: Sequence[Chip], times_ps: Ints | int) -> None:
+    """Refuse chips whose power limit could stretch a pass: then a run is no sum of its parts (power.py).
+
+    A pass whose kernels alone, without the gaps, need no more than the limit never meets it.
+    """
+    passes = list(dict.fromkeys(kernels for kind in tallied.kinds for kernels in kind.passes))
+    each = np.zeros((len(passes), len(tallied.works)), dtype=np.int64)
+    for row, kernels in enumerate(passes):
+        np.add.at(each[row], list(kernels), 1)
+    for column, chip in enumerate(chips):
+        energy = chip.gpu.energy
+        if energy.limit_w is None or energy.static_w is None or energy.window_ps is None:
+            continue
+        asked = each @ np.array([joules((Timed(work, 0, ()),), energy) for work in tallied.works])
+        free = (energy.limit_w - energy.static_w) * (each @ times_ps)[:, column] / PS_PER_S
+        if (asked > free).any():
+            raise NotCoveredError(f"{chip.gpu.name}: a pass may reach the power limit of {energy.limit_w:g} W; "
+                                  "such a run is no sum of its parts")
 
 
 def kernel_parts(works: Sequence[Work], chips: Sequence[Chip], tier: str, persistent: bool) -> dict[str, Ints]:
@@ -90,7 +115,7 @@ def kernel_parts(works: Sequence[Work], chips: Sequence[Chip], tier: str, persis
     for column, chip in enumerate(chips):
         device = FluidDevice(chip.gpu, chip.kernels)
         for row, work in enumerate(works):
-            timed = throttled(alone(device, work), chip.gpu.energy)
+            timed = alone(device, work)
             for bound, time in (timed.without_prologue() if persistent else timed).parts:
                 if bound not in found:
                     found[bound] = np.zeros((len(works), len(chips)), dtype=np.int64)

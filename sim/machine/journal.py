@@ -68,11 +68,11 @@ class Journal:
     def _ran(self, job: Job, shown: Shown) -> None:
         if job.start is None or job.end is None or job.computed is None:
             return  # dropped
-        spans = tuple(job.spans)
-        key = (spans, job.end - job.start)
+        key = (tuple(job.spans), job.end - job.start - job.slowed_ps)
         body = self._bodies.setdefault(key, Body(len(self._bodies), *key, (), ()))._replace(kernels=tuple(job.ran))
         launched = Launched(body, job.start - job.host, 0, ())
-        self._recorder.ran(shown, job.computed, launched, job.host, lambda: job.resident)
+        self._recorder.ran(shown, job.computed, launched, job.host, lambda: job.resident, job.late)
+        self._recorder.slowed(job.end, job.slowed_ps)
         job.spans.clear()
         job.ran.clear()
 

@@ -9,7 +9,12 @@ capacity counts.
 A tensor to *keep* is set aside: it stays, as far as the part of the cache that may be set aside holds all of them, and
 the others have what is left. A tensor to *stream* passes by: it is never found and displaces nothing.
 
-D is rounded to 1/256 of the capacity, so that equal situations are equal states. Ignored: sets, sectors, who reads.
+Who reads matters where the cache has two sides. The curve is of private reads: every byte is read by one SM. What CTAs
+on all SMs read (weights under more rows than a CTA takes) ends up on both sides, its plateau ends at
+`l2.shared_plateau`: a shared read looks along the same curve at D x plateau / shared plateau. Between the ends of
+`l2.knee` even a private read may hit or miss by where the next reader sits; such reads are counted.
+
+D is rounded to 1/256 of the capacity, so that equal situations are equal states. Ignored: sets, sectors, which side.
 """
 
 from __future__ import annotations
@@ -21,11 +26,6 @@ from itertools import pairwise
 from ..hardware import L2
 
 State = tuple[tuple[Hashable, ...], tuple[int, ...], tuple[tuple[Hashable, int], ...]]
-
-KNEE = (0.45, 0.75)
-"""Reuse distances over capacity between which a two-sided cache is hard to predict: from where each side can hold
-everything to where copies end the plateau (shared/private reads differ, and no curve of a decode step exists)."""
-
 
 def hit_fraction(curve: tuple[tuple[float, float], ...], x: float) -> float:
     """h at x = D / capacity: straight between the curve's points, flat outside; the left value on a step."""
@@ -45,26 +45,32 @@ class Residency:
     grain: int = 256
     """D is known to capacity / grain."""
     near_knee: bool = False
-    """Whether the last read lay in KNEE of a two-sided cache."""
+    """Whether the last read lay in the cache's knee."""
     _names: list[Hashable] = field(default_factory=list)
     _sizes: list[int] = field(default_factory=list)
     _kept: dict[Hashable, int] = field(default_factory=dict)
     _table: list[float] = field(default_factory=list)
     _last: float = 0.0
+    _knee: tuple[float, float] | None = None
+    _stretch: float = 1.0
+    """How much further apart reads seem that all SMs do: each side then has its own copy."""
 
     def __post_init__(self) -> None:
-        usable = self.cache.usable_fraction
-        self._last = max(x for x, _ in self.cache.hit_curve) * usable
+        cache, usable = self.cache, self.cache.usable_fraction
+        self._knee = cache.knee
+        if cache.shared_plateau is not None:
+            self._stretch = cache.plateau / cache.shared_plateau
+        self._last = max(x for x, _ in cache.hit_curve) * usable
         # The middle of each grain stands for it: rounding to an edge would bias every read the same way.
         steps = range(int(self._last * self.grain) + 2)
         self._table = [hit_fraction(self.cache.hit_curve, (k - 0.5) / self.grain / usable) for k in steps]
 
-    def read(self, name: Hashable, size: int, policy: str = "normal") -> float:
-        """Touch a tensor; return the fraction of it that was still there."""
+    def read(self, name: Hashable, size: int, policy: str = "normal", shared: bool = False) -> float:
+        """Touch a tensor; return the fraction of it that was still there. `shared`: CTAs on all SMs read all of it."""
         self.near_knee = False
         if not self.cache.capacity_bytes or policy == "stream":
             return 0.0
-        return self._read_kept(name, size) if policy == "keep" else self._read_normal(name, size)
+        return self._read_kept(name, size) if policy == "keep" else self._read_normal(name, size, shared)
 
     def _read_kept(self, name: Hashable, size: int) -> float:
         known = name in self._kept
@@ -77,7 +83,7 @@ class Residency:
         """Most bytes that may be set aside."""
         return int(self.cache.capacity_bytes * (self.cache.keep_fraction or 0.0))
 
-    def _read_normal(self, name: Hashable, size: int) -> float:
+    def _read_normal(self, name: Hashable, size: int, shared: bool) -> float:
         names, sizes = self._names, self._sizes
         try:
             place = names.index(name)
@@ -92,7 +98,10 @@ class Residency:
         room = self._room()
         if not room:
             return 0.0
-        self.near_knee = self.cache.sides > 1 and KNEE[0] <= distance / room <= KNEE[1]
+        if shared:
+            distance = int(distance * self._stretch)
+        elif self._knee is not None:
+            self.near_knee = self._knee[0] <= distance / room <= self._knee[1]
         return self.hit(distance, room)
 
     def hit(self, distance: int, room: int) -> float:

@@ -4,29 +4,42 @@ The tier says when its next kernel ends if nothing else starts; one wake-up is s
 a kernel starts. Kernels that the tier can run at once share it; a tier that runs one at a time takes them in the order
 in which they come. How long a kernel takes alone is known (computed.py), so one that starts on an idle device is handed
 to the tier only when another comes while it runs: a tier's answer does not depend on when it is asked.
-Ignored: the power of kernels that run at the same time; each is held to the board's limit as if it were alone.
+The board's power is averaged over passes (power.py), at the end of each in order of time.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator
-from typing import Any
+from collections.abc import Generator, Mapping
+from typing import Any, NamedTuple
 
 import simpy
 
 from ..hardware import Energy
 from .account import Account, Waits
-from .power import throttled
+from .computed import Computed, Computer
+from .power import Governor, clocked
 from .work import Device, Timed, Work
+
+
+class Part(NamedTuple):
+    """One device."""
+
+    device: Device
+    alone: bool
+    """Whether it runs one kernel at a time."""
+    energy: Energy
+    computers: Mapping[str, Computer]
+    """By model; they share the device's cache."""
 
 
 class Lane:
     """One device."""
 
-    def __init__(self, env: simpy.Environment, device: Device, energy: Energy, alone: bool, account: Account) -> None:
-        self._env, self._device, self._energy, self._account = env, device, energy, account
-        self._turns = simpy.Resource(env, 1) if alone else None
+    def __init__(self, env: simpy.Environment, part: Part, account: Account) -> None:
+        self._env, self._device, self._account = env, part.device, account
+        self._governor = Governor(part.energy)
+        self._turns = simpy.Resource(env, 1) if part.alone else None
         self._lone: tuple[Timed, int, simpy.Event] | None = None
         """A kernel that has the device to itself, its start, and what to tell of its end; not handed to the tier."""
         self._open: dict[tuple[Work, int], deque[simpy.Event]] = {}
@@ -36,21 +49,29 @@ class Lane:
         self._set = 0
         """Counts the wake-ups; only the last one that was set counts."""
 
-    def run(self, kernel: Timed, waits: Waits) -> Generator[simpy.Event, Any, Timed]:
-        """Run a kernel, given as it would be alone, to its end; it waited for these things."""
+    def run(self, kernel: Timed, waits: Waits, late: bool) -> Generator[simpy.Event, Any, Timed]:
+        """Run a kernel, given as it would be alone, to its end; it waited for these things. `late`: nobody needs it
+        (player.py), what is decoded meanwhile waits for it."""
         turn = None if self._turns is None else self._turns.request()
         if turn is not None:
             yield turn
-        begin = self._now
-        held = self._account.begins(begin, waits)
+        held = self._account.begins(self._now, (("wait", self._now),) if late else waits)
         timed: Timed = yield self._start(kernel)
-        whole = throttled(timed, self._energy)
-        if begin + whole.duration_ps > self._now:
-            yield self._env.timeout(begin + whole.duration_ps - self._now)
-        self._account.ends(self._now, held, whole)
+        self._account.ends(self._now, held, timed._replace(parts=(("wait", timed.duration_ps),)) if late else timed)
         if turn is not None and self._turns is not None:
             self._turns.release(turn)
-        return whole
+        return timed
+
+    def slow_down(self, computed: Computed, late: bool) -> Generator[simpy.Event, Any, int]:
+        """Let the pass that would end now last as long as the board's power asks; return by how much longer."""
+        added = self._governor.added_ps(self._now, computed.energy_j)
+        if added:
+            parts = clocked((part for kernel in computed.kernels for part in kernel.parts), added)
+            held = self._account.begins(self._now, ())
+            yield self._env.timeout(added)
+            work = computed.kernels[-1].work
+            self._account.ends(self._now, held, Timed(work, added, (("wait", added),) if late else parts))
+        return added
 
     @property
     def _now(self) -> int:

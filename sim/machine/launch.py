@@ -80,6 +80,10 @@ class Launched:
         """Its last kernel's end."""
         return self.start_ps + self.body.duration_ps
 
+    def unbooked(self) -> Launched:
+        """The same, its time given to no bound."""
+        return Launched(self.body._replace(bound_ps=()), self.start_ps, self.host_ps, ())
+
 
 class Launcher:
     """Puts computed passes into time."""

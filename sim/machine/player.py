@@ -4,11 +4,13 @@ The host reads the program's commands. Issues without a Wait between them form a
 stretch of single launches. At a Wait the unit goes to the device; what happens then is the control:
 
     host      the device ends, 4 bytes a row are copied, the host synchronises and decides (turnaround), then launches
-    lagged:N  the GPU takes the decision; the host launches on and reads what was decided N units later
+    lagged:N  the GPU takes the decision; the host launches on and reads what was decided N units later. So it also
+              launches N units behind the end of a text before it sees that end; the next text waits behind them
     device    the GPU takes the decision; the host only launches
 
 Units are put into time as a whole, which is fast; several streams, devices or models are played event by event
 (streams.py), with the same picoseconds for a program that both can play.
+Ignored: in a batch, the late refill of a place whose neighbours go on; that a host knows an end by length beforehand.
 """
 
 from __future__ import annotations
@@ -23,11 +25,14 @@ from ..timeline import Span, Timeline
 from ..units import NotCoveredError
 from .computed import Computer
 from .launch import Launcher
+from .power import Governor, clocked
 from .recorder import Recorder
 from .setting import Setting, host_work_ps
 from .shapes import Shaper
 
 __all__ = ["Setting", "SimMachine"]
+
+Unit = list[tuple[Pass, PassShape]]
 
 ALONE = "is not for one model on one stream of one device; Setting(concurrent=True) plays it"
 
@@ -35,13 +40,17 @@ ALONE = "is not for one model on one stream of one device; Setting(concurrent=Tr
 class SimMachine:
     """The simulated GPU: one model on one stream. One instance plays one program."""
 
-    def __init__(self, computer: Computer, launcher: Launcher, setting: Setting, recorder: Recorder) -> None:
-        self._computer, self._launcher, self._setting, self._recorder = computer, launcher, setting, recorder
+    def __init__(self, computer: Computer, launcher: Launcher, governor: Governor, setting: Setting,
+                 recorder: Recorder) -> None:
+        self._computer, self._launcher, self._governor = computer, launcher, governor
+        self._setting, self._recorder = setting, recorder
         self._now = 0
         """The host's time in picoseconds."""
         self._free = 0
         """When the device has done everything it was given."""
         self._unit: list[Pass] = []
+        self._last: Unit = []
+        """The last unit that was launched, without its rows."""
         self._ends: dict[int, int] = {}
         self._open: deque[int] = deque()
         """Ends of units whose decision the host has not read yet (lagged control)."""
@@ -90,10 +99,14 @@ class SimMachine:
             self._recorder.spend("host", self._free, self._now)
             self._free = self._now
         elif control.where == "lagged":
-            self._open.append(end)
-            while len(self._open) > control.lag:
-                self._now = max(self._now, self._open.popleft() + turnaround)
+            self._read_late(end)
         return command.passes
+
+    def _read_late(self, end: int) -> None:
+        """A unit ends then; read what was decided N units before it."""
+        self._open.append(end)
+        while len(self._open) > self._setting.control.lag:
+            self._now = max(self._now, self._open.popleft() + self._setting.stack.host.turnaround_ps)
 
     def _work(self, command: Host) -> None:
         """Work on the processor, at the stack's price; what was issued is launched first and runs meanwhile."""
@@ -103,34 +116,55 @@ class SimMachine:
         self._now += price
 
     def _retire(self, command: Retire) -> None:
-        """Free the place; when none is left running, host and device meet before the next sequence starts."""
+        """Free the place; when none is left running, the host sees the end before the next sequence starts."""
         self._launch()
         self._recorder.retire(command.sequence)
         self._shaper.leave(command.sequence)
-        if self._shaper.empty and self._setting.control.where != "host":
+        control = self._setting.control
+        if not self._shaper.empty or control.where == "host":
+            return
+        if control.where == "device":
             self._free = self._now = max(self._free, self._now) + self._setting.stack.host.turnaround_ps
-            self._open.clear()
+        for _ in range(control.lag):
+            self._give(self._last, late=True)
+            self._read_late(self._free)
+        self._open.clear()
 
     def _launch(self) -> None:
-        """Give the unit to the device; the host is busy for as long as its calls take."""
-        if not self._unit:
-            return
-        unit, self._unit = self._unit, []
-        shapes = [self._shape(item) for item in unit]
-        mode = self._shaper.mode(shapes)
+        """Give the unit to the device."""
+        if self._unit:
+            unit, self._unit = self._unit, []
+            self._give([(item, self._shape(item)) for item in unit])
+
+    def _give(self, unit: Unit, late: bool = False) -> None:
+        """Launch passes; the host is busy for as long as its calls take."""
+        recorder, governor = self._recorder, self._governor
+        mode = self._shaper.mode([shape for _, shape in unit])
         host = self._now
-        if host > self._free:
-            self._recorder.spend("host", self._free, host)
+        idle = host - self._free
+        if idle > 0:
+            recorder.spend("host", self._free, host)
             self._free = host
-        for index, (item, shape) in enumerate(zip(unit, shapes, strict=True)):
+        begin, behind = host, 0 if recorder.decoding else -idle
+        for index, (item, shape) in enumerate(unit):
             computed = self._computer.run(shape)
             launched = self._launcher.launch(mode, computed, self._free - host, index > 0)
-            self._recorder.ran(self._shaper.shown(item, shape), computed, launched, host, self._computer.resident)
-            self._free = host + launched.end_ps
-            self._ends[item.id] = self._free
+            if late:
+                launched = launched.unbooked()
+            recorder.ran(self._shaper.shown(item, shape), computed, launched, host, self._computer.resident, late)
+            end = host + launched.end_ps
+            added = governor.added_ps(end, computed.energy_j)
+            if added:
+                end += added
+                recorder.slowed(end, added, clocked((p for k in computed.kernels for p in k.parts), added))
+            self._free = self._ends[item.id] = end
             host += launched.host_ps
-        self._recorder.unit()
+        if behind > 0:
+            recorder.spend("wait", begin, begin + behind)
+        recorder.unit()
         self._now = host
+        if not late:
+            self._last = [(item._replace(rows=(), exits=()), shape._replace(rows=())) for item, shape in unit]
 
     def _shape(self, item: Pass) -> PassShape:
         """What the pass's kernels depend on; refused where they would run beside others."""

@@ -27,6 +27,8 @@ class Read(NamedTuple):
     size: int
     policy: str
     kind: str
+    shared: bool
+    """Whether all SMs read it."""
     instance: int | None
     """Of self-attention's keys and values: the layer instance."""
 

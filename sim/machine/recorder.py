@@ -115,18 +115,23 @@ class Recorder:
         self._timeline.counters.launch_units += 1
 
     def ran(self, shown: Shown, computed: Computed, launched: Launched, host_ps: int,
-            resident: Callable[[], Mapping[str, int]] = dict) -> None:
-        """A pass ran; `launched` is relative to `host_ps`; `resident` says what the L2 is left with."""
+            resident: Callable[[], Mapping[str, int]] = dict, late: bool = False) -> None:
+        """A pass ran; `launched` is relative to `host_ps`; `resident` says what the L2 is left with; `late`: it is
+        behind the end of all sequences."""
         item, shape, idle, padded = shown
         count, sweeps, rows = self._timeline.counters, item.repetitions, item.rows
         live = len(rows)
         if item.model == TARGET:
             count.passes += sweeps
+            count.sequence_passes += sweeps * len({row.sequence for row in rows})
             count.row_passes += sweeps * live
             count.idle_row_passes += sweeps * idle
             count.padded_row_passes += sweeps * padded
             count.head_reads += len(item.exits)
-            count.rows_per_pass[live] = count.rows_per_pass.get(live, 0) + sweeps
+            if late:
+                count.late_passes += sweeps
+            else:
+                count.rows_per_pass[live] = count.rows_per_pass.get(live, 0) + sweeps
         else:
             count.draft_passes += sweeps
         self._launched[launched] = self._launched.get(launched, 0) + 1
@@ -148,6 +153,14 @@ class Recorder:
         for bound, time_ps in launched.lead_ps if self.keeps_kernels else ():  # from the start backwards
             self.waited(bound, end - time_ps, end)
             end -= time_ps
+
+    def slowed(self, end_ps: int, added_ps: int, parts: Iterable[tuple[str, int]] = ()) -> None:
+        """The board's power limit added time to a pass, up to its end; by bound, where nobody else divides it."""
+        if added_ps:
+            self._timeline.throttled_ps += added_ps
+            for bound, time_ps in parts if self._start else ():
+                self._timeline.bound_ps[bound] += time_ps
+            self.beside(Span("sm", "power limit", end_ps - added_ps, added_ps, "flop"))
 
     def copied(self, computed: Computed, kernels: Iterable[Timed]) -> None:
         """Keys and values were copied, by these kernels as they ran."""

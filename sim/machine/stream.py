@@ -59,6 +59,10 @@ class Job:
     start: int | None = None
     end: int | None = None
     computed: Computed | None = None
+    slowed_ps: int = 0
+    """The part of its time that the board's power limit adds, at its end."""
+    late: bool = False
+    """Whether it was launched behind the end of all sequences, which the host had not seen (player.py)."""
     spans: list[Span] = field(default_factory=list)
     """Its kernels, relative to its start."""
     ran: list[Timed] = field(default_factory=list)
@@ -153,9 +157,10 @@ class Stream:
             if index:
                 waits = pace.follow(self._now, job.host, index)
                 yield _Start(self._env, waits[-1][1] - self._now, job.rank)
-            timed = yield from self._lane.run(kernel, waits)
+            timed = yield from self._lane.run(kernel, waits, job.late)
             job.ran.append(timed)
             if self._launcher.keeps_spans:
                 job.spans.append(span_of(timed, self._now - timed.duration_ps - job.start, self._track))
+        job.slowed_ps = yield from self._lane.slow_down(job.computed, job.late)
         job.end = self._free = self._now
         job.over.succeed(self._now)

@@ -17,9 +17,9 @@ Ignored: the host's price of Cancel, Move and Compact.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import simpy
 
@@ -35,6 +35,7 @@ from ..program import (
     Host,
     Issue,
     Move,
+    Pass,
     Program,
     Retire,
     Squash,
@@ -44,26 +45,15 @@ from ..timeline import Span, Timeline
 from ..units import InputError, NotCoveredError
 from .computed import Computed, Computer
 from .journal import Journal
-from .lane import Lane
+from .lane import Lane, Part
 from .launch import Launcher
 from .links import Links
 from .recorder import Recorder
 from .setting import Setting, host_work_ps
 from .shapes import Shaper
 from .stream import Job, Stream, Unit
-from .work import Device
 
 Steps = Generator[simpy.Event, Any, frozenset[int]]
-
-
-class Part(NamedTuple):
-    """One device."""
-
-    device: Device
-    alone: bool
-    """Whether it runs one kernel at a time."""
-    computers: Mapping[str, Computer]
-    """By model; they share the device's cache."""
 
 
 class StreamsMachine:
@@ -74,7 +64,7 @@ class StreamsMachine:
         self._env = env = simpy.Environment()
         self._parts, self._launcher, self._setting, self._recorder = parts, launcher, setting, recorder
         self._journal = Journal(recorder)
-        self._lanes = [Lane(env, part.device, gpu.energy, part.alone, self._journal.account) for part in parts]
+        self._lanes = [Lane(env, part, self._journal.account) for part in parts]
         self._links = Links(env, gpu, recorder)
         self._shaper = Shaper(setting, (name for name, of in parts[0].computers.items() if of.model.coda))
         self._streams: dict[tuple[int, int], Stream] = {}
@@ -84,6 +74,9 @@ class StreamsMachine:
         """By pass. Those that are over are forgotten whenever no sequence is left."""
         self._on: dict[int, tuple[int, int]] = {}
         """Device and stream of a pass."""
+        self._issued: list[tuple[Pass, PassShape]] = []
+        self._last: list[tuple[Pass, PassShape]] = []
+        """Passes that were issued and not launched; those that were launched together last, without their rows."""
         self._home: dict[int, tuple[int, int]] = {}
         """Device and stream of a sequence's last pass by the target."""
         self._open: deque[list[Job]] = deque()
@@ -152,6 +145,7 @@ class StreamsMachine:
         shape, on = self._shaper.shape(item), (item.device, item.stream)
         job = self._put(item.id, on, shape, computer.count(shape), partial(_computed, computer, shape), needs)
         self._jobs[item.id], self._on[item.id] = job, on
+        self._issued.append((item, shape))
         self._journal.ran(job, self._shaper.shown(item, shape))
         size = computer.model.activation_bytes(computer.model.d_model)
         for row in item.rows:
@@ -205,6 +199,9 @@ class StreamsMachine:
 
     def _launch(self) -> Generator[simpy.Event, Any, None]:
         """Give all units to their streams; the host is busy for as long as its calls take."""
+        if self._issued:
+            self._last = [(item._replace(rows=(), exits=()), shape._replace(rows=())) for item, shape in self._issued]
+            self._issued.clear()
         while self._units:
             on = next(iter(self._units))
             entries = self._units.pop(on)
@@ -239,13 +236,32 @@ class StreamsMachine:
             self._by_host("Wait(any=True)")
         self._basis = jobs
         if control.where == "lagged":
-            self._open.append(jobs)
-            while len(self._open) > control.lag:
-                yield from self._all_over(read := self._open.popleft())
-                seen = max(job.end or 0 for job in read) + self._setting.stack.host.turnaround_ps
-                if seen > self._now:
-                    yield self._env.timeout(seen - self._now)
+            yield from self._read_late(jobs)
         return command.passes
+
+    def _read_late(self, jobs: list[Job]) -> Generator[simpy.Event, Any, None]:
+        """Passes were launched; read what was decided N units before them."""
+        self._open.append(jobs)
+        while len(self._open) > self._setting.control.lag:
+            yield from self._all_over(read := self._open.popleft())
+            seen = max(job.end or 0 for job in read) + self._setting.stack.host.turnaround_ps
+            if seen > self._now:
+                yield self._env.timeout(seen - self._now)
+
+    def _overrun(self) -> Generator[simpy.Event, Any, None]:
+        """Launch behind the end what a host that lags launches before it sees that end."""
+        for _ in range(self._setting.control.lag):
+            jobs = []
+            for item, shape in self._last:
+                computer = self._parts[item.device].computers[item.model]
+                job = self._put(-1, (item.device, item.stream), shape, computer.count(shape),
+                                partial(_computed, computer, shape), ())
+                job.late = True
+                self._journal.ran(job, self._shaper.shown(item, shape))
+                jobs.append(job)
+            yield from self._launch()
+            yield from self._read_late(jobs)
+        self._open.clear()
 
     def _wait_on_host(self, jobs: list[Job], any_of_them: bool) -> Steps:
         """Sleep until they have ended, then take the turnaround."""
@@ -272,16 +288,16 @@ class StreamsMachine:
         return NOTHING
 
     def _retire(self, command: Retire) -> Steps:
-        """Free the place; when none is left running, host and devices meet before the next sequence starts."""
+        """Free the place; when none is left running, the host sees the end before the next sequence starts."""
         yield from self._launch()
         self._journal.retire(command.sequence)
         self._shaper.leave(command.sequence)
         self._home.pop(command.sequence, None)
         if self._shaper.empty:
-            if self._setting.control.where != "host":
+            if self._setting.control.where == "device":
                 yield from self._all_over(self._jobs.values())
                 yield self._env.timeout(self._setting.stack.host.turnaround_ps)
-                self._open.clear()
+            yield from self._overrun()
             self._forget()
         return NOTHING
 

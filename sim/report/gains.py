@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from .scale import Scale, short
+from .scale import Scale, times
 from .svg import circle, line, picture, rect, text
 from .words import run_name
 
@@ -25,18 +25,18 @@ def gain_plot(document: Mapping[str, Any]) -> Markup:
     bottom = 26 + STEP * len(gains)
     marks: list[object] = [rect(x(0), 26, x(1) - x(0), bottom - 26, "loss")]
     for value in x.ticks():
-        marks += [line(x(value), 26, x(value), bottom, "grid"), text(x(value), bottom + 18, short(value) + " ×", "tick",
+        marks += [line(x(value), 26, x(value), bottom, "grid"), text(x(value), bottom + 18, times(value), "tick",
                                                                      "middle")]
     marks += [line(x(1), 16, x(1), bottom, "even"), text(x(1), 12, "1 × changes nothing", "tick", "middle")]
     for place, (key, value) in enumerate(gains.items()):
         y = 26 + STEP * (place + 0.5)
         found = ranges.get(f"gain_over.{key}")
         name = run_name(key, document)
-        told = f"{short(value)} × over {name}"
+        told = f"{times(value)} over {name}"
         if found:
-            told += f"\n90 % range {short(found['low'])} to {short(found['high'])}, basis: {found['basis']}"
+            told += f"\n90 % range {times(found['low'])} to {times(found['high'])}, basis: {found['basis']}"
             marks.append(rect(x(found["low"]), y - 5, x(found["high"]) - x(found["low"]), 10, "range", told, 5))
         marks += [circle(x(value), y, 7, "dot good" if value >= 1 else "dot bad", told),
                   text(LEFT - 14, y + 5, name, "name strong" if place == 0 else "name", "end"),
-                  text(x(max(value, found["high"] if found else value)) + 14, y + 5, f"{short(value)} ×", "value")]
+                  text(x(max(value, found["high"] if found else value)) + 14, y + 5, times(value), "value")]
     return picture(WIDTH, bottom + 28, *marks, label="gain over each rival with its range")

@@ -16,7 +16,7 @@ from .kernel_plots import kernel_bars, roofline
 from .over_time import gap_histogram, residency, rows_histogram
 from .page import Page, Section
 from .pipeline import packed
-from .scale import short, us
+from .scale import short, times, us
 from .words import BOUND_NAMES, TRAFFIC_NAMES, run_name
 
 
@@ -54,8 +54,8 @@ def _cards(document: Mapping[str, Any], mine: str) -> Iterator[tuple[str, str, s
     speedup = document["gain"]["speedup"]
     found = document["intervals"].get("gain.speedup")
     if speedup is not None and mine not in (plain, "autoregressive"):
-        range_ = f"{short(found['low'])} to {short(found['high'])} (90 %)" if found else ""
-        yield f"{short(speedup)} ×", "gain", range_
+        range_ = f"{times(found['low'])} to {times(found['high'])} (90 %)" if found else ""
+        yield times(speedup), "gain", range_
     yield us(figures["time_per_token_us"]), "per token", f"plain {us(rival['time_per_token_us'])}"
     yield (short(figures["passes"] / tokens), "passes a token", f"plain {short(rival['passes'] / others)}")
     yield (short(figures["row_passes"] / max(1, figures["passes"])), "tokens in flight",

@@ -58,6 +58,11 @@ def short(value: float | None, digits: int = 3) -> str:
     return shown.rstrip("0").rstrip(".") if "." in shown else shown
 
 
+def times(value: float) -> str:
+    """A gain: 2.06 ×."""
+    return f"{value:.2f} ×" if abs(value) < 100 else f"{short(value)} ×"
+
+
 _PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 

@@ -218,6 +218,7 @@ def test_a_schedule_without_a_device_form_is_refused_under_device_control():
     from dataclasses import dataclass
 
     from speedsim.model import Model
+    from speedsim.program import Needs
     from speedsim.scenario import _fits
     from speedsim.stack import Control
     from speedsim.units import InputError
@@ -229,6 +230,9 @@ def test_a_schedule_without_a_device_form_is_refused_under_device_control():
 
         def slots(self, repetitions):
             return None
+
+        def needs(self):
+            return Needs()
 
     model = Model(name="m", title="m", d_model=8, q_heads=1, kv_heads=1, head_dim=8, ffn=8, gated=False, vocab=8,
                   group_layers=1, repetitions=2)

@@ -131,3 +131,26 @@ def test_lagged_control_is_between_host_and_device():
         for c in ("host", "lagged:1", "lagged:4", "device")
     )
     assert device <= many <= one <= host
+
+
+@pytest.mark.parametrize("schedule", [Autoregressive(), Speed()], ids=["plain", "speed"])
+@pytest.mark.parametrize("lag", [1, 3])
+def test_a_host_that_lags_launches_so_many_units_behind_an_end(schedule, lag):
+    """And the next sequence waits behind them; nobody waits behind the last one's."""
+    trace = synthetic(FLIPS, 6, 12, sequences=4, seed=3)
+    device, late = (simulate(schedule, trace, gpu=busy_gpu(), stack=busy_stack(control=c))
+                    for c in ("device", f"lagged:{lag}"))
+    unit = 6 if type(schedule) is Autoregressive else 1
+    assert late.counters.late_passes == lag * 4 * unit
+    assert late.counters.passes == device.counters.passes + late.counters.late_passes
+    assert late.counters.row_passes == device.counters.row_passes
+    assert 0 not in late.counters.rows_per_pass
+    assert late.bound_ps["wait"] > 0
+    assert late.decode_ps == sum(late.bound_ps.values()) > device.decode_ps
+
+
+def test_a_longer_lag_costs_more_where_texts_are_short():
+    trace = synthetic(FLIPS, 6, 12, sequences=4, seed=3)
+    times = [simulate(Speed(), trace, gpu=busy_gpu(), stack=busy_stack(control=c)).decode_ps
+             for c in ("device", "lagged:1", "lagged:2", "lagged:5")]
+    assert times == sorted(set(times))

@@ -12,7 +12,14 @@ from speedsim.workloads.decoder import Decoder, Shape, greedy, rotary, rotate  #
 
 PLAIN = Shape(d_model=32, q_heads=4, kv_heads=4, head_dim=8, ffn=48, vocab=61, group_layers=2, repetitions=3)
 GROUPED = replace(PLAIN, kv_heads=2)
-both = pytest.mark.parametrize("shape", [PLAIN, GROUPED], ids=["plain", "grouped"])
+RELATIVE = replace(PLAIN, positions="relative", gated=False)
+DEEP = replace(GROUPED, prelude=1, coda=2, adapter=True, tied=False)
+DEEP_RELATIVE = replace(DEEP, positions="relative")
+FORMS = {"plain": PLAIN, "grouped": GROUPED, "relative": RELATIVE, "deep": DEEP, "deep_relative": DEEP_RELATIVE}
+both = pytest.mark.parametrize("shape", list(FORMS.values()), ids=list(FORMS))
+CROSSED = replace(PLAIN, cross_attention=True, encoder=2)
+crossed = pytest.mark.parametrize("shape", [CROSSED, replace(CROSSED, positions="relative", coda=1, prelude=1)],
+                                  ids=["rotary", "relative"])
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -30,7 +37,7 @@ def restless(shape, seed=0):
     with torch.no_grad():
         for name, weight in decoder.named_parameters():
             if weight.dim() == 2:
-                weight.mul_(12 if name.startswith("group") else 5)
+                weight.mul_(5 if name.startswith(("embed", "unembed", "bias")) else 12)
     return decoder
 
 
@@ -45,7 +52,7 @@ def test_greedy_says_what_the_whole_forward_says_at_every_exit(shape):
         whole = torch.stack([decoder.head(x[:, 6:]).argmax(-1) for x in decoder(text)], dim=-1)
     assert torch.equal(exits, whole)
     assert (exits[..., 0] != exits[..., -1]).float().mean() > 0.1
-    assert len(set(exits[0, :, -1].tolist())) > 10
+    assert len(set(exits[0, :, -1].tolist())) > (10 if shape.positions == "rotary" else 0)
 
 
 def test_greedy_predicts_first_from_the_last_prompt_token():
@@ -122,3 +129,91 @@ def test_the_head_is_the_embedding():
 def test_query_heads_that_do_not_divide_are_refused():
     with pytest.raises(ValueError, match="q_heads=4 is not a multiple of kv_heads=3"):
         replace(PLAIN, kv_heads=3)
+
+
+@crossed
+def test_with_a_source_greedy_says_what_the_whole_forward_says(shape):
+    decoder = restless(shape)
+    source = torch.tensor([[5, 9, 3, 7], [4, 8, 0, 0]])
+    exits = torch.stack(list(greedy(decoder, torch.tensor([[2], [2]]), 20, source)), dim=1)
+    text = torch.cat([torch.tensor([[2], [2]]), exits[:, :-1, -1]], dim=1)
+    with torch.no_grad():
+        whole = torch.stack([decoder.head(x).argmax(-1) for x in decoder(text, source)], dim=-1)
+    assert torch.equal(exits, whole)
+
+
+@crossed
+def test_the_padding_of_a_source_is_not_seen_and_its_words_are(shape):
+    decoder = restless(shape)
+    tokens = torch.tensor([[2, 5, 6]])
+    padded = decoder(tokens, torch.tensor([[4, 8, 0, 0]]))
+    for a, b in zip(padded, decoder(tokens, torch.tensor([[4, 8]])), strict=True):
+        torch.testing.assert_close(a, b)
+    assert not torch.allclose(padded[-1], decoder(tokens, torch.tensor([[4, 9]]))[-1])
+
+
+def test_a_source_is_remembered_once_for_each_physical_layer():
+    decoder = Decoder(replace(CROSSED, prelude=1, coda=1))
+    memories = decoder.remember(torch.tensor([[4, 8, 5]]))
+    assert len(memories) == 2 + 1 + 1
+    assert all(m.key.shape == (1, 3, 4, 8) for m in memories)
+    with pytest.raises(ValueError, match="no encoder"):
+        Decoder(PLAIN).remember(torch.tensor([[4]]))
+    with pytest.raises(ValueError, match="encoder=0 with cross_attention=True"):
+        replace(PLAIN, cross_attention=True)
+
+
+def test_the_relative_bias_sees_distance_alone_and_one_way_or_both():
+    from speedsim.workloads.layers import RelativeBias
+
+    at = torch.arange(6)
+    for both_ways in (False, True):
+        bias = RelativeBias(3, both_ways)
+        assert torch.equal(bias(at, at), bias(at + 50, at + 50))
+        buckets = bias.bucket(at.unsqueeze(0) - at.unsqueeze(1))
+        assert (buckets[0, 1:] == 0).all() != both_ways
+        assert len(set(buckets[5].tolist())) == 6
+    far = RelativeBias(1, False).bucket(-torch.tensor([0, 15, 16, 100, 127, 128, 10_000]))
+    assert far.tolist() == [0, 15, 16, 30, 31, 31, 31]
+
+
+def test_every_exit_before_the_last_sees_the_last_ones_past_in_the_coda():
+    """With one token there is no past: an exit is coda(state) alone. With two, exit 1 reads exit 3's first position."""
+    decoder = restless(DEEP)
+    one, two = (decoder(torch.tensor([ids])) for ids in ([5], [5, 6]))
+    for a, b in zip(one, two, strict=True):
+        torch.testing.assert_close(a[:, 0], b[:, 0])
+    exits = torch.stack(list(greedy(decoder, torch.tensor([[5, 6]]), 1)), dim=1)
+    assert exits[0, 0].tolist() == [int(decoder.head(x[0, 1]).argmax()) for x in two]
+
+
+def test_an_untied_head_is_its_own_matrix():
+    decoder = Decoder(replace(PLAIN, tied=False))
+    x = torch.randn(32)
+    torch.testing.assert_close(decoder.head(x), decoder.unembed.weight @ decoder.norm(x))
+
+
+@both
+def test_in_bf16_a_decoder_says_nearly_what_it_says_in_fp32(shape):
+    torch.manual_seed(0)
+    decoder = Decoder(shape)
+    tokens = torch.randint(1, shape.vocab, (2, 12))
+    with torch.no_grad():
+        exact = decoder.head(decoder(tokens)[-1])
+        rough = decoder.bfloat16()
+        assert next(iter(greedy(rough, tokens, 1))).shape == (2, 3)
+        got = rough.head(rough(tokens)[-1])
+    assert got.dtype == torch.bfloat16
+    assert (got.float() - exact).abs().max() < 0.05 * exact.abs().max()
+
+
+def test_parameters_are_those_of_the_described_model():
+    """Weights of a decoder with everything, matrix by matrix, against sim's own count of bytes."""
+    from speedsim.model import Model
+
+    shape = replace(DEEP, cross_attention=True, encoder=1)
+    names = ("d_model", "q_heads", "kv_heads", "head_dim", "ffn", "vocab", "group_layers", "repetitions", "gated",
+             "prelude", "coda", "adapter", "cross_attention", "tied")
+    model = Model(name="m", title="m", **{name: getattr(shape, name) for name in names})
+    held = sum(p.numel() for n, p in Decoder(shape).named_parameters() if p.dim() == 2 and not n.startswith("encoder"))
+    assert 2 * held == model.total_bytes

@@ -13,9 +13,10 @@ torch = pytest.importorskip("torch")
 
 from speedsim import trace  # noqa: E402
 from speedsim.units import InputError  # noqa: E402
-from speedsim.workloads import record, train  # noqa: E402
+from speedsim.workloads import batches, exported, prompts, record, train  # noqa: E402
 from speedsim.workloads.corpora import Corpus, module_of, read  # noqa: E402
 from speedsim.workloads.decoder import Decoder, Shape, greedy  # noqa: E402
+from speedsim.workloads.evaluation import examine  # noqa: E402
 
 SHAPE = {"d_model": 16, "q_heads": 2, "kv_heads": 1, "head_dim": 8, "ffn": 24, "vocab": 31, "group_layers": 2,
          "repetitions": 6}
@@ -74,52 +75,103 @@ def recorded(home, out, *more):
 
 def test_prompts_are_held_out_text_and_do_not_overlap():
     corpus = ordinary()
-    prompts = record.held_out_prompts(corpus, 10, 11, seed=3)
+    asked = prompts.held_out_prompts(corpus, 10, 11, seed=3)
     texts = dict(corpus.documents("test")) | dict(corpus.documents("validation"))
     taken: dict[str, list[int]] = {}
-    for path, start, ids in prompts:
+    for path, start, ids, _ in asked:
         assert ids.tolist() == texts[path][start:start + 11].tolist()
         assert len(ids) == 11
         taken.setdefault(path, []).append(start)
     for starts in taken.values():
-        assert len(starts) <= record.PER_DOCUMENT
+        assert len(starts) <= prompts.PER_DOCUMENT
         assert all(b - a >= 11 for a, b in zip(sorted(starts), sorted(starts)[1:], strict=False))
     assert not {module_of(path) for path in taken} & {"a", "b"}
 
 
 def test_the_validation_split_is_touched_only_when_the_test_split_is_used_up():
     corpus = ordinary()
-    assert {p.path for p in record.held_out_prompts(corpus, 11, 11, 0)} == {"c/y.py", "c/z.py", "d.py"}
-    assert [p.path for p in record.held_out_prompts(corpus, 13, 11, 0)].count("e.py") == 2
+    assert {p.path for p in prompts.held_out_prompts(corpus, 11, 11, 0)} == {"c/y.py", "c/z.py", "d.py"}
+    assert [p.path for p in prompts.held_out_prompts(corpus, 13, 11, 0)].count("e.py") == 2
     with pytest.raises(InputError, match="15 prompts of 11 tokens in the held-out files, not 16"):
-        record.held_out_prompts(corpus, 16, 11, 0)
+        prompts.held_out_prompts(corpus, 16, 11, 0)
 
 
 def test_the_seed_alone_decides_the_places():
     corpus = ordinary()
-    places = [[(p.path, p.start) for p in record.held_out_prompts(corpus, 6, 11, seed)] for seed in (1, 1, 2)]
+    places = [[(p.path, p.start) for p in prompts.held_out_prompts(corpus, 6, 11, seed)] for seed in (1, 1, 2)]
     assert places[0] == places[1] != places[2]
 
 
 def test_a_held_out_file_of_a_trained_module_is_refused():
     corpus = made(("a/x.py", "train", 100), ("a/y.py", "test", 100))
     with pytest.raises(InputError, match=r"a/y\.py is held out, its module is trained on"):
-        record.held_out_prompts(corpus, 2, 11, 0)
+        prompts.held_out_prompts(corpus, 2, 11, 0)
 
 
 def test_text_that_stands_in_the_training_text_is_no_prompt():
     copied, own = list(range(1, 12)), list(range(11, 0, -1))
     corpus = made(("a.py", "train", [7, *copied, 9]), ("b.py", "test", copied), ("c.py", "test", own))
-    assert [p.path for p in record.held_out_prompts(corpus, 1, 11, 0)] == ["c.py"]
+    assert [p.path for p in prompts.held_out_prompts(corpus, 1, 11, 0)] == ["c.py"]
     with pytest.raises(InputError, match="1 prompts"):
-        record.held_out_prompts(corpus, 2, 11, 0)
+        prompts.held_out_prompts(corpus, 2, 11, 0)
 
 
 def test_a_match_between_two_tokens_is_no_match():
     """As bytes, 1 1 of 16 bits stands in 256 257 at an odd place."""
     text = np.array([256, 257, 1], dtype=np.uint16).tobytes()
-    assert not record._stands_in(text, np.array([1, 1]))
-    assert record._stands_in(text, np.array([257, 1]))
+    assert not prompts._stands_in(text, np.array([1, 1]))
+    assert prompts._stands_in(text, np.array([257, 1]))
+
+
+# ------------------------------------------------------------------------------------------------ sources with targets
+
+
+def copies(count=40):
+    """A corpus of copies: odd ones are held out."""
+    random = np.random.default_rng(1)
+    streams, files = {"train": [], "validation": [], "test": []}, []
+    for number in range(count):
+        split = ("train", "train", "test", "validation")[number % 4]
+        words = random.integers(7, 31, size=3 + number % 2).tolist()
+        streams[split] += [0, 1, *words, 2, *words]
+        files.append({"path": f"copy_{number}", "split": split, "sha256": ""})
+    return Corpus({k: np.array(v) for k, v in streams.items()}, files, Path("copies"), paired=True)
+
+
+@pytest.mark.parametrize("encodes", [True, False])
+def test_a_sequence_behind_a_source_ends_with_the_text(encodes):
+    shape = Shape(**SHAPE | ({"cross_attention": True, "encoder": 1} if encodes else {}))
+    torch.manual_seed(3)
+    decoder = Decoder(shape)
+    with torch.no_grad():
+        decoder.embed.weight[0] *= 40
+    asked = prompts.held_out_pairs(copies(), 12, 8, 0, encodes)
+    made = record.record(decoder, asked, 9, ends=True)
+    for prompt, sequence in zip(asked, made, strict=True):
+        assert sequence.first == (0 if encodes else len(prompt.ids) - 1)
+        assert sequence.source_tokens == (len(prompt.source) if encodes else 0)
+        assert (sequence.end == "eos") == (sequence.text[-1] == 0)
+        assert not (sequence.text[:-1] == 0).any()
+        source = None if prompt.source is None else torch.from_numpy(prompt.source).view(1, -1)
+        alone = torch.cat(list(greedy(decoder, torch.from_numpy(prompt.ids).view(1, -1), 9, source)))
+        assert (sequence.exit_tokens == alone.numpy()[:sequence.count]).all()
+
+
+def test_held_out_sources_are_new_and_there_are_enough():
+    corpus = copies()
+    asked = prompts.held_out_pairs(corpus, 20, 8, 0, encodes=True)
+    assert {p.kind for p in asked} == {"copy"}
+    assert [p.path for p in asked[:10]] != [p.path for p in prompts.held_out_pairs(corpus, 20, 8, 1, True)[:10]]
+    with pytest.raises(InputError, match="20 held-out sources of 8 tokens or fewer, not 21"):
+        prompts.held_out_pairs(corpus, 21, 8, 0, encodes=True)
+
+
+def test_only_targets_are_scored_beside_a_five_gram():
+    decoder = Decoder(Shape(**SHAPE))
+    scores = record.held_out(decoder, copies(), 8)
+    assert scores["pairs"] == 10
+    assert scores["tokens"] == 10 * 4.0
+    assert scores["five_gram_loss"] > 0
 
 
 # -------------------------------------------------------------------------------------------------- the trace, the card
@@ -131,7 +183,7 @@ def test_the_trace_holds_what_greedy_decoding_predicted(home, tmp_path):
     assert {(s.first, s.count, s.end, s.source_tokens) for s in made_trace.sequences} == {(10, 20, "length", 0)}
     decoder = Decoder(Shape(**SHAPE))
     train.restore(home / "tiny" / "checkpoint.pt", decoder)
-    record.round_weights(decoder)
+    exported.round_weights(decoder)
     corpus = read(home / "corpus_tiny")
     texts = dict(corpus.documents("test")) | dict(corpus.documents("validation"))
     path, start = card["prompts"]["from"][2]
@@ -149,11 +201,11 @@ def test_the_same_seed_records_the_same_trace(home, tmp_path):
 
 def test_the_trace_can_be_recorded_again_from_the_exported_weights(home, tmp_path):
     made_trace, card = recorded(home, tmp_path / "t", "--weights", str(tmp_path / "w.npz"))
-    decoder = record.load_weights(tmp_path / "w.npz")
+    decoder = exported.load_weights(tmp_path / "w.npz")
     corpus = read(home / "corpus_tiny")
-    prompts = record.held_out_prompts(corpus, 5, 11, 0)
-    assert [[p.path, p.start] for p in prompts] == card["prompts"]["from"]
-    again = record.record(decoder, prompts, 20)
+    asked = prompts.held_out_prompts(corpus, 5, 11, 0)
+    assert [[p.path, p.start] for p in asked] == card["prompts"]["from"]
+    again = record.record(decoder, asked, 20)
     assert [s.exit_tokens.tolist() for s in again] == [s.exit_tokens.tolist() for s in made_trace.sequences]
 
 
@@ -179,7 +231,7 @@ def test_the_card_shows_whether_loops_flatter_the_trace(home, tmp_path):
     made_trace, card = recorded(home, tmp_path / "t", "--count", "40", "--windows", "1")
     each = [trace.settle(np.concatenate([s.exit_tokens[a:b] for s in made_trace.sequences])).mean()
             for a, b in ((0, 32), (32, 40))]
-    assert card["mean_settle_along_the_text"] == {"tokens_each": 32, "means": each}
+    assert card["mean_settle_along"] == {"positions_each": 32, "means": each}
     straight = [s for s in made_trace.sequences if not trace.loops(s.text)]
     assert card["without_loops"]["sequences"] == len(straight) == round(5 * (1 - card["looping_share"]))
     assert card["looping_share_of_real_text"] == 0
@@ -200,7 +252,7 @@ def test_held_out_loss_and_the_five_gram_are_over_the_same_tokens(home):
     decoder = Decoder(Shape(**SHAPE))
     scores = record.held_out(decoder, corpus, 8, most=2)
     assert scores["windows"] == 2
-    assert scores["exit_losses"] == train.evaluate(decoder, corpus.splits["test"][:17], 8)
+    assert scores["exit_losses"] == examine(decoder, batches.in_order(corpus.splits["test"][:17], 8))["exit_losses"]
     assert record.held_out(decoder, corpus, 8)["tokens"] == (328 - 1) // 8 * 8
 
 
@@ -221,9 +273,9 @@ def test_the_papers_flip_rates_give_the_papers_mean_settle_repetition():
 def test_exported_weights_come_back_as_the_rounded_ones(tmp_path):
     torch.manual_seed(0)
     decoder = Decoder(Shape(**SHAPE))
-    record.export_weights(decoder, tmp_path / "w.npz")
-    read_back = record.load_weights(tmp_path / "w.npz")
-    record.round_weights(decoder)
+    exported.export_weights(decoder, tmp_path / "w.npz")
+    read_back = exported.load_weights(tmp_path / "w.npz")
+    exported.round_weights(decoder)
     assert read_back.shape == decoder.shape
     for (name, a), b in zip(decoder.state_dict().items(), read_back.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
@@ -231,9 +283,9 @@ def test_exported_weights_come_back_as_the_rounded_ones(tmp_path):
 
 
 def test_weights_too_large_to_ship_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(record, "LARGEST_WEIGHTS", 1000)
+    monkeypatch.setattr(exported, "LARGEST_WEIGHTS", 1000)
     with pytest.raises(InputError, match="bytes of weights, more than 1000"):
-        record.export_weights(Decoder(Shape(**SHAPE)), tmp_path / "w.npz")
+        exported.export_weights(Decoder(Shape(**SHAPE)), tmp_path / "w.npz")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -245,13 +297,13 @@ def test_a_file_that_is_no_export_is_refused(tmp_path):
     np.savez(tmp_path / "trap.npz", shape=np.array([Trap()], dtype=object))
     (tmp_path / "pickle.npz").write_bytes(pickle.dumps(Trap()))
     (tmp_path / "empty.npz").write_bytes(b"")
-    record.export_weights(Decoder(Shape(**SHAPE)), tmp_path / "whole.npz")
+    exported.export_weights(Decoder(Shape(**SHAPE)), tmp_path / "whole.npz")
     (tmp_path / "cut.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:3000])
     np.savez(tmp_path / "floats.npz", shape=np.frombuffer(json.dumps(SHAPE).encode(), np.uint8), embed=np.zeros(3))
     np.savez(tmp_path / "few.npz", shape=np.frombuffer(json.dumps(SHAPE).encode(), np.uint8))
     for name in ("trap", "pickle", "empty", "cut", "floats", "few", "absent"):
         with pytest.raises(InputError, match="no exported decoder"):
-            record.load_weights(tmp_path / f"{name}.npz")
+            exported.load_weights(tmp_path / f"{name}.npz")
 
 
 # ------------------------------------------------------------------------------------------------------------- the door

@@ -11,6 +11,7 @@ from ..bench.caches import CHASE, READS, ROTATION
 from ..bench.experiment import Experiment
 from ..bench.launch import DISPATCH, GAPS, START, TURNAROUND
 from ..bench.memory import LINK, STREAMS
+from .choices import CHOICES
 from .counters import KERNEL_COUNTERS, PASS_COUNTERS
 from .decodes import DECODES
 from .passes import PASSES
@@ -20,7 +21,7 @@ from .sharing import SHARING
 
 PARTS: dict[int, tuple[Experiment, ...]] = {
     1: (TURNAROUND, GAPS, READS, ROTATION, SHARING, DECODES, ATTENTION),
-    2: (PASSES,),
+    2: (PASSES, CHOICES),
     3: (KERNEL_NAMES, PASS_KERNELS, POLICY, PASS_COUNTERS, KERNEL_COUNTERS),
     4: (STREAMS, CHASE, SMALL, POWER, LINEAR),
 }

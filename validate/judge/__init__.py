@@ -1,0 +1,1 @@
+"""Judging predictions of a campaign: written and committed before it is measured, compared afterwards, explained."""
