@@ -20,7 +20,7 @@ ROWS = [
     {"machine"},
     {"scenario", "text", "changes"},
     {"one_kernel", "one_pass", "many_kernels", "metrics", "memory", "result", "comparison", "show", "timeline_files",
-     "report", "uncertainty", "energy", "knee",
+     "report", "uncertainty", "energy", "knee", "suites",
      "sweep_run", "sweep_axes", "sweep_grid", "sweep_points", "sweep_figures", "sweep_table",
      "sweep_journal", "sweep_engines", "sweep_progress", "sweep_summary", "attribution", "elasticity", "inverse",
      "frontier", "predictor"},

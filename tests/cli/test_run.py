@@ -106,8 +106,9 @@ def test_a_reader_is_told_what_was_changed_and_what_cannot_be(capsys):
     assert doc["notes"][1:] == [
         "what if: hbm.capacity=90MB, stack.memory.runtime=0 B, stack.memory.graph=0 B",
         "batch 9: the text has 3 sequences; no more are decoded at a time",
-        *(f"{key} needs {needed} of memory (most of it weights), h200_sxm has 90 MB: it does not fit" for key, needed in (
-            ("speed", "87.7 MiB"), ("autoregressive@speed_2x6", "87.2 MiB"), ("autoregressive@speed_12l", "222 MiB"))),
+        *(f"{key} needs {needed} of memory (most of it weights), h200_sxm has 90 MB: it does not fit"
+          for key, needed in (("speed", "87.7 MiB"), ("autoregressive@speed_2x6", "87.2 MiB"),
+                              ("autoregressive@speed_12l", "222 MiB"))),
     ]
     assert main(["run", *SYNTH, "--set", "price_per_hour=3 USD"]) == 0
     assert "note: what if: price_per_hour=3 USD\n" in capsys.readouterr().out
