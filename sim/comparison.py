@@ -158,6 +158,6 @@ def notes(entries: Sequence[Entry]) -> list[str]:
 def document(entries: Sequence[Entry], base: Scenario) -> dict[str, Any]:
     """The comparison as "speedsim-comparison/1"."""
     return {"schema": SCHEMA, "model": base.model, "stack": base.stack, "trace": base.trace, "synth": base.synth,
-            "acceptance": base.acceptance, "seed": base.seed, "tier": base.tier,
+            "acceptance": base.acceptance, "sampling": base.sampling, "seed": base.seed, "tier": base.tier,
             "turns": list(turns(entries)), "notes": notes(entries),
             "entries": [entry.document for entry in entries]}

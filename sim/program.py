@@ -149,6 +149,8 @@ class Needs(NamedTuple):
     devices: int = 1
     sampled: bool = False
     """Whether it also decodes with a temperature; False: greedy only."""
+    rejects: bool = False
+    """Whether it then accepts or rejects proposals by the proposer's probabilities, a kernel of its own."""
     trained: bool = False
     """Whether it decodes only models that were trained for it: nothing is proposed, so nothing can be wrong."""
     concurrent: bool = False

@@ -76,6 +76,7 @@ def document(result: Answer) -> dict[str, Any]:
         "schedule": {"name": mine.schedule_name, "plan": mine.plan.value.name, "plan_hash": mine.plan.digest},
         "further": {name: {"name": of.model.value.name, "hash": of.model.digest, "shares": of.shares}
                     for name, of in mine.further.items()},
+        "sampling": scenario.sampling,
         "acceptance": {"given": scenario.acceptance, "seed": scenario.seed},
         "tier": scenario.tier, "control": str(mine.control), "launch": mine.launch,
         "rival_control": str(result.runs[result.plain_key][0].control),

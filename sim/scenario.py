@@ -7,15 +7,15 @@ gives the same timeline on every machine: no clock, no globals, randomness only 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from .batch import in_lock_step
-from .catalog import first_layers
 from .changes import by_owner, with_own
-from .config import apply
 from .document import one_line
+from .further import Further, computable, further_of
 from .oracle import TraceOracle
-from .program import Ids, Needs, Program, Schedule, Text, watched
+from .program import Ids, Program, Schedule, Text, watched
+from .sampling import Sampling
 from .schedule_names import schedule_named
 from .shelf import Shelf
 from .stack import LAUNCHES, POLICIES, TENSORS, Control
@@ -58,6 +58,8 @@ class Scenario:
     """Of described acceptance."""
     impute: bool = False
     """Whether a log of steps is continued beyond the proposals that it logged."""
+    sampling: str | None = None
+    """`temperature=0.8,top_k=50,top_p=0.9`; None: greedy. It does not change the text or the acceptance given."""
     schedule: str = "speed"
     batch: int = 1
     tokens: int | None = None
@@ -87,6 +89,7 @@ class Resolved:
     stack: Loaded[Stack]
     model: Loaded[Model]
     plan: Loaded[Plan]
+    """Greedy, as its file says; `drawn` is what runs."""
     trace: Trace
     schedule: Schedule
     schedule_name: str
@@ -99,13 +102,15 @@ class Resolved:
     facts: Facts | None = None
     """What proposers said that are no exits."""
 
-
-class Further(NamedTuple):
-    """A model beside the target."""
-
-    model: Loaded[Model]
-    shares: bool
-    """Whether its weights, keys and values are the target's own."""
+    def drawn(self, rejecting: bool = False) -> Plan:
+        """The plan with the kernels that draw a token, and those that reject proposals. NotCoveredError."""
+        if self.scenario.sampling is None:
+            return self.plan.value
+        sampling = Sampling.parse(self.scenario.sampling)
+        try:
+            return self.plan.value.sampled(sampling.truncated, rejecting)
+        except ValueError as error:
+            raise NotCoveredError(f"--sampling: {error}") from None
 
 
 def run(scenario: Scenario) -> Timeline:
@@ -126,39 +131,17 @@ def resolve(scenario: Scenario, shelf: Shelf | None = None) -> Resolved:
     stack = shelf.stack(scenario.stack, keys["stack"] + _policies(scenario.l2))
     model = shelf.model(scenario.model, keys["model"])
     plan = shelf.plan(stack.value.plan)
-    model, notes = _computable(model, gpu.value)
+    model, notes = computable(model, gpu.value)
     schedule, name = schedule_named(scenario.schedule, keys["schedule"])
     control = _control("--control", stack.value.control if scenario.control is None else scenario.control)
     if scenario.rival_control is not None:
         _control("--rival-control", scenario.rival_control)
     trace, said = text_of(scenario, model.value, shelf)
-    _fits(schedule, name, control, model.value)
-    further, told = _further(schedule.needs(), model, gpu.value, stack.value, shelf)
+    _fits(schedule, name, control, model.value, scenario.sampling)
+    further, told = further_of(schedule.needs(), model, gpu.value, stack.value, shelf)
     return Resolved(scenario, gpu, stack, model, plan, trace, schedule, name, control,
                     scenario.launch or stack.value.launch, notes + told + said + _asked(scenario, trace), further,
                     facts_of(scenario, trace, shelf))
-
-
-def _further(needs: Needs, model: Loaded[Model], gpu: Gpu, stack: Stack, shelf: Shelf
-             ) -> tuple[dict[str, Further], tuple[str, ...]]:
-    """The models that a schedule names beside the target, and what must be said of them."""
-    found: dict[str, Further] = {}
-    notes: list[str] = []
-    for name, wanted in needs.models:
-        shares = wanted.startswith("~")
-        loaded = first_layers(model, wanted) if shares else shelf.model(wanted)
-        loaded, said = _computable(loaded, gpu)
-        if loaded.value.repetitions > 1:
-            raise InputError(f"{name}={wanted}: a looped model drafts with its own exits, not as a further model")
-        found[name] = Further(loaded, shares)
-        notes += said
-    if needs.trained:
-        notes.append(f"needs a model trained for it: for {model.value.name} this is a ceiling, not a prediction")
-    for kind in needs.host:
-        if kind not in stack.host.work_ps:
-            raise NotCoveredError(f"{stack.name}: its file has no price for host work {kind!r}; "
-                                  f"see --set stack.host.work.{kind}=2us")
-    return found, tuple(notes)
 
 
 def _asked(scenario: Scenario, trace: Trace) -> tuple[str, ...]:
@@ -169,19 +152,6 @@ def _asked(scenario: Scenario, trace: Trace) -> tuple[str, ...]:
         notes.append(f"batch {scenario.batch}: the text has {most} sequence{'s' if most > 1 else ''}; "
                      "no more are decoded at a time")
     return tuple(notes)
-
-
-def _computable(model: Loaded[Model], gpu: Gpu) -> tuple[Loaded[Model], tuple[str, ...]]:
-    """The model in a type that the GPU multiplies: cards before Ampere run bf16 models as fp16, of the same size."""
-    wanted, peaks = model.value.dtype.activations, gpu.sm.peak_flop_per_s
-    if wanted in peaks:
-        return model, ()
-    if wanted != "bf16" or "fp16" not in peaks:
-        raise NotCoveredError(f"{gpu.name}: no peak for {wanted} (the file has {', '.join(sorted(peaks))}); "
-                              "see --set model.dtype.activations=...")
-    parts = [part for part in ("weights", "kv", "activations") if getattr(model.value.dtype, part) == "bf16"]
-    return (apply(model, [(f"dtype.{part}", "fp16") for part in parts]),
-            (f"{gpu.name} has no bf16: {model.value.name} runs in fp16",))
 
 
 def plainly(resolved: Resolved, model: Loaded[Model] | None = None) -> Resolved:
@@ -208,7 +178,7 @@ def play(resolved: Resolved) -> Timeline:
     """Put the oracle, the schedule and the machine together and run them."""
     from .machine.build import prefill_ps, sim_machine
 
-    gpu, stack, plan = resolved.gpu.value, resolved.stack.value, resolved.plan.value
+    gpu, stack, plan = resolved.gpu.value, resolved.stack.value, resolved.drawn(resolved.schedule.needs().rejects)
     model, scenario = resolved.model.value, resolved.scenario
     machine = sim_machine(gpu, stack, model, plan, _setting(resolved), scenario.record, scenario.tier)
     line = machine.play(program_of(resolved))
@@ -225,7 +195,8 @@ def tallied(resolved: Resolved) -> Tally:
     """What a run is made of, without its times. Raises NotCoveredError where they are no sum of its parts."""
     from .machine.build import tally_of
 
-    return tally_of(resolved.gpu.value, resolved.stack.value, resolved.model.value, resolved.plan.value,
+    return tally_of(resolved.gpu.value, resolved.stack.value, resolved.model.value,
+                    resolved.drawn(resolved.schedule.needs().rejects),
                     _setting(resolved), resolved.scenario.tier, program_of(resolved),
                     sorted({s.first for s in resolved.trace.sequences}))
 
@@ -241,7 +212,7 @@ def _setting(resolved: Resolved) -> Setting:
     return Setting(stack, resolved.control, resolved.launch, fixed, schedule.reads(model.repetitions),
                    resolved.scenario.batch, source, bool(needs.models) or needs.concurrent or needs.devices > 1,
                    needs.devices,
-                   {name: (further.model.value, resolved.plan.value) for name, further in resolved.further.items()},
+                   {name: (further.model.value, resolved.drawn()) for name, further in resolved.further.items()},
                    frozenset(name for name, further in resolved.further.items() if further.shares))
 
 
@@ -269,6 +240,8 @@ def _check(scenario: Scenario) -> None:
         value = getattr(scenario, name)
         if value not in known:
             raise InputError(f"--{name} {value}: {name}: must be one of {', '.join(known)}")
+    if scenario.sampling is not None:
+        Sampling.parse(scenario.sampling)
     if not 0 <= scenario.seed < 2**63:
         raise InputError(f"--seed {scenario.seed}: seed: a whole number from 0 on is expected")
     if scenario.launch is not None and scenario.launch not in LAUNCHES:
@@ -298,12 +271,14 @@ def _control(option: str, text: str) -> Control:
         raise InputError(f"{option} {text}: {error}") from None
 
 
-def _fits(schedule: Schedule, name: str, control: Control, model: Model) -> None:
+def _fits(schedule: Schedule, name: str, control: Control, model: Model, sampling: str | None = None) -> None:
     """Refuse a schedule whose options the model does not have, or a control it has no form for."""
     try:
         schedule.reads(model.repetitions)
-        schedule.needs()
+        needs = schedule.needs()
     except ValueError as error:
         raise InputError(f"--schedule {name}: {error} ({model.name})") from None
+    if sampling is not None and not needs.sampled:
+        raise InputError(f"--sampling {sampling}: schedule {name} is greedy only")
     if control.where != "host" and schedule.slots(model.repetitions) is None:
         raise InputError(f"--control {control}: schedule {name} has no device form")

@@ -29,6 +29,7 @@ def add_options(parser: argparse.ArgumentParser, but: Collection[str] = ()) -> N
     add("--acceptance-length", type=float, metavar="L", help="the same from the tokens committed per verification")
     add("--impute", action="store_true", help="continue a log of steps beyond the proposals it logged, by its own rate")
     add("--seed", type=int, default=0, metavar="N", help="of described acceptance (default 0)")
+    add("--sampling", metavar="K=V,...", help="temperature=T[,top_k=K][,top_p=P], for its kernels (default: greedy)")
     add("--schedule", default="speed", metavar="NAME[:K=V,...]", help="way of decoding (default speed)")
     add("--max-in-flight", type=int, metavar="D", help="speculation depth, as in speed:max_in_flight=D")
     add("--batch", type=int, default=1, metavar="B", help="sequences at a time (default 1)")
@@ -55,7 +56,8 @@ def scenario(options: argparse.Namespace, record: str = "passes") -> Scenario:
         acceptance.append(f"length:{options.acceptance_length:g}")
     return Scenario(
         gpu=options.gpu, stack=options.stack, model=options.model, trace=options.trace, synth=options.synth,
-        acceptance=";".join(acceptance) or None, seed=options.seed, impute=options.impute, schedule=schedule,
+        acceptance=";".join(acceptance) or None, seed=options.seed, sampling=options.sampling, impute=options.impute,
+        schedule=schedule,
         batch=options.batch, tokens=options.tokens, prompt=options.prompt, tier=options.tier, control=options.control,
         rival_control=options.rival_control, launch=options.launch, l2=options.l2, record=record,
         sets=tuple(_change(text) for text in options.set),

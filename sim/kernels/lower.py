@@ -28,6 +28,8 @@ from .gemm import rule_of, tiling
 _HEAD_LAYER = "linear:head_layer"
 """A step of no plan: drafters with layers in their heads add the activation and the residual within."""
 
+_SAMPLING = ("argmax", "softmax", "sort", "scan", "mask", "sample", "reject")
+
 MOST_KEPT = 4096
 """Lowered shapes kept at a time."""
 
@@ -178,7 +180,7 @@ class Lowering:
                 tokens = width if shape.prompt else 1
                 writes += [Access(Tensor(("kv", i), "kv"), model.kv_bytes * tokens) for i, _ in of]
                 family = "kv_cache" if len(operations) == 1 else family
-            elif name == "argmax":
+            elif name in _SAMPLING:
                 family = "sampling"
             elif name == "add":
                 reads.append(_between(model, width * model.d_model))
@@ -221,6 +223,12 @@ class Lowering:
             "cross_attention": (heads, heads),
             "activation": (2 * model.ffn if model.gated else model.ffn, model.ffn),
             "argmax": (model.vocab, 2),
+            "softmax": (model.vocab, model.vocab),
+            "sort": (2 * model.vocab, 2 * model.vocab),
+            "scan": (model.vocab, model.vocab),
+            "mask": (2 * model.vocab, model.vocab),
+            "sample": (model.vocab, 2),
+            "reject": (2 * model.vocab, model.vocab),
         }[name]
         return taken if entering else handed
 

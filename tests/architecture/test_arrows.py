@@ -18,7 +18,7 @@ ROWS = [
      "trace_steps", "steps_synth", "trace_import", "trace_text", "huggingface", "json_text", "catalog", "shelf"},
     {"oracle", "batch", "schedules", "kernels", "schedule_names"},
     {"machine"},
-    {"scenario", "text", "changes"},
+    {"scenario", "further", "sampling", "text", "changes"},
     {"one_kernel", "one_pass", "many_kernels", "metrics", "memory", "result", "comparison", "show", "timeline_files",
      "report", "uncertainty", "energy", "knee", "suites",
      "sweep_run", "sweep_axes", "sweep_grid", "sweep_points", "sweep_figures", "sweep_table",
