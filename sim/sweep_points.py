@@ -83,7 +83,8 @@ class Points:
         """The side's walk; rivals are the same in groups that differ in the schedule alone."""
         scenario = side.scenario
         key = (side.schedule_name, side.control, side.launch, scenario.batch, scenario.tier, scenario.acceptance,
-               scenario.seed, scenario.sampling, side.trace.digest, *(part.digest for part in (side.gpu, side.stack, side.model, side.plan)))
+               scenario.seed, scenario.sampling, side.trace.digest,
+               *(part.digest for part in (side.gpu, side.stack, side.model, side.plan)))
         if key not in self._walked:
             self._walked[key] = _tally(side)
             if len(self._walked) > WALKS_KEPT:
