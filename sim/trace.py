@@ -46,7 +46,7 @@ def _floats(text: str) -> tuple[float, ...]:
 
 _SYNTHETIC: dict[str, Callable[[str], Any]] = {
     "flips": _floats, "like": str, "burst": float, "envelope": _floats, "repetitions": int, "count": int,
-    "sequences": int, "first": int, "seed": int, "vocabulary": int,
+    "sequences": int, "first": int, "seed": int, "vocabulary": int, "source_tokens": int,
 }
 
 
@@ -144,10 +144,11 @@ def statistics(trace: Trace, seed: int = 0) -> dict[str, Any]:
 
 def synthetic(flips: Flips, repetitions: int, count: int, sequences: int = 1, seed: int = 0,
               *, first: int = 64, vocabulary: int = 32128, burst: float = 0.0,
-              envelope: tuple[float, float] | None = None) -> Trace:
+              envelope: tuple[float, float] | None = None, source_tokens: int = 0) -> Trace:
     """A trace whose predictions change between exits j and j+1 with probability flips[j-1] (trace_synth.py).
 
     burst: correlation between neighbours of having a flip, 0 .. below 1. envelope: (beta, alpha) instead of flips.
+    source_tokens: what cross-attention reads.
     Each sequence has a Philox stream of its own, keyed by (seed, sequence): more sequences or a larger count leave what
     was there before unchanged. Every flip goes to another token; a later flip may come back.
     """
@@ -161,7 +162,8 @@ def synthetic(flips: Flips, repetitions: int, count: int, sequences: int = 1, se
         raise TraceError(f"envelope={'+'.join(map(str, envelope))}: beta from 0 to 1 and alpha of 0 or more, alone")
     for name, value, low, high in (("count", count, 1, WHOLE - 1), ("sequences", sequences, 1, WHOLE - 1),
                                    ("first", first, 0, WHOLE - count), ("seed", seed, 0, 2**62 - 1),
-                                   ("vocabulary", vocabulary, 2, WHOLE)):
+                                   ("vocabulary", vocabulary, 2, WHOLE),
+                                   ("source_tokens", source_tokens, 0, WHOLE - 1)):
         if not low <= value <= high:
             raise TraceError(f"{name}={value}: a whole number from {low} to {high} is expected")
     if count * sequences * repetitions > MOST_SYNTHETIC:
@@ -178,7 +180,7 @@ def synthetic(flips: Flips, repetitions: int, count: int, sequences: int = 1, se
         steps = np.where(flipped, raw[:, boundaries:-1] % np.uint64(vocabulary - 1) + np.uint64(1), np.uint64(0))
         start = raw[:, -1:] % np.uint64(vocabulary)
         tokens = np.cumsum(np.hstack([start, steps]), axis=1) % np.uint64(vocabulary)
-        made.append(Sequence(number, first, count, "length", 0, tokens.astype(np.int32)))
+        made.append(Sequence(number, first, count, "length", source_tokens, tokens.astype(np.int32)))
     how = {"envelope": list(envelope)} if envelope else {"flips": [float(f) for f in flips], "burst": burst}
     source = {"kind": "synthetic", **how, "seed": seed, "generator": "philox"}
     return Trace("synthetic", "synthetic", repetitions, source, tuple(made))

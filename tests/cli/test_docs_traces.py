@@ -1,4 +1,4 @@
-"""Does everything in docs/traces.md do what it says?"""
+"""Does everything in docs/traces.md and docs/speed_paper.md do what it says?"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from speedsim.cli import main
 
-PAGE = (Path(__file__).parents[2] / "docs" / "traces.md").read_text()
+PAGE = "".join((Path(__file__).parents[2] / "docs" / name).read_text() for name in ("traces.md", "speed_paper.md"))
 BLOCKS = [[line for line in body.splitlines() if line.startswith("speedsim ")]
           for body in re.findall(r"^```\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)]
 CHOICE = {"index": 0, "turns": [""], "new_tokens": [12], "wall_time": [1.0]}
