@@ -99,10 +99,12 @@ class GemmKernels:
     """Fewest elements of k in a split; 0: k is never split."""
     split_waves: dict[str, int]
     """Most waves that the CTAs of a split may fill; 0: any number."""
-    few_rows: dict[str, int]
-    """Fewer rows than this have kernels of their own, which split k less; 0: all rows have the same."""
-    few_rows_whole_k: dict[str, int]
-    """The most k that these leave whole."""
+    small_product: dict[str, int]
+    """Layers with fewer rows x columns x k than this go to a kernel that never splits k; 0: none does."""
+    small_most_k: dict[str, int]
+    """The most k that this kernel takes."""
+    ctas_per_sm: dict[str, int]
+    """CTAs that run on an SM at a time."""
     step_cycles: dict[str, float]
     """SM cycles of one step of a CTA's loop, whatever its rows and columns."""
     fixed_ps: dict[str, int]
@@ -111,6 +113,8 @@ class GemmKernels:
     """The same of the kernel that adds the parts of a split."""
     vector_step_cycles: dict[str, float]
     """A step's cycles in the kernel for one row (GEMV), which never splits k; 0: one row has no kernel of its own."""
+    vector_elements: dict[str, int]
+    """The largest matrix, in elements, that this kernel takes."""
     vector_fixed_ps: dict[str, int]
     """Prologue and epilogue of that kernel."""
     hbm_share: dict[str, float]

@@ -2,9 +2,12 @@
 
     minimise  mean |ln(predicted / measured)|  over the share's rows, predicted by the simulator itself
 
+A number of which the parent's file says something beside the table (a latency, a loop that was read off) costs its
+distance from there: half the square of its logarithm over a width, on the scale of a row's residual.
+
 Continuous numbers by Gauss-Newton steps with a soft absolute loss (scipy, trust region, derivatives by small steps in
-the logarithm of each number), numbers that the library's rules count in by trying every choice in turn, both again and
-again until neither gains. Nothing is random: equal tables, descriptions and lists of numbers give equal children, so a
+the logarithm of each number), numbers that the library's rules count in by trying every choice (at first of every two
+together), both again and again until neither gains. Nothing is random: equal tables, descriptions and lists of numbers give equal children, so a
 child that was fitted on just these is left as it is, and a stopped command goes on where it was.
 
 Standard errors are those of the linearised fit: s^2 (J^T J)^-1, s from the mean absolute residual; they say how well
@@ -62,12 +65,14 @@ class Spec(NamedTuple):
     high: float
     choices: tuple[float, ...]
     start: float
+    width: float
+    """How far, in logarithms, it may well lie from what the parent says; 0: the parent says nothing of it."""
     cuts: bool
     """Whether kernels are lowered anew when it changes, as for every number with choices."""
 
     def text(self, value: float) -> str:
-        """The number as descriptions have it, to four digits."""
-        rounded = float(f"{value:.4g}")
+        """The number as descriptions have it: a choice as it is, others to four digits."""
+        rounded = value if self.choices else float(f"{value:.4g}")
         told = str(int(rounded)) if rounded == int(rounded) else repr(rounded)
         return f"{told} {self.unit}".strip()
 
@@ -181,7 +186,8 @@ def specs_of(op: str, pair: Pair, spec: Path | None = None) -> tuple[Spec, ...]:
         unit, choices = entry.get("unit", ""), tuple(entry.get("choices", ()))
         low, high = entry.get("range", (min(choices, default=0), max(choices, default=0)))
         found.append(Spec(f"{entry['key']}.{generation}" if by_generation else entry["key"], unit, low, high, choices,
-                          min(high, max(low, start / _UNITS[unit])), entry.get("cuts", False)))
+                          min(high, max(low, start / _UNITS[unit])), entry.get("width", 0.0),
+                          entry.get("cuts", False)))
     return tuple(found)
 
 
@@ -234,9 +240,19 @@ class _Problem:
         """ln(predicted / measured) of each row."""
         return self.residual(at_values(self.pair, self.specs, values), tuple(values[i] for i in self._cuts))
 
+    def _doubts(self, values: Sequence[float]) -> NDArray[np.float64]:
+        """Distances from what the parents say, on the scale of residuals."""
+        return np.array([SOFT * math.log(value / spec.start) / spec.width
+                         for spec, value in zip(self.specs, values, strict=True) if spec.width])
+
     def wrong(self, values: Sequence[float]) -> float:
-        """What is minimised."""
-        return float(np.abs(self.residuals(values)).mean())
+        """What is minimised: the mean |ln| and, as of so many rows, the doubts squared."""
+        residuals = self.residuals(values)
+        return float(np.abs(residuals).mean() + (self._doubts(values) ** 2).sum() / (2 * SOFT * len(residuals)))
+
+    def _all(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        values = self._moved(x)
+        return np.concatenate([self.residuals(values), self._doubts(values)])
 
     def _moved(self, x: NDArray[np.float64]) -> list[float]:
         values = list(self.values)
@@ -245,12 +261,12 @@ class _Problem:
         return values
 
     def _jacobian(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        middle, columns = self.residuals(self._moved(x)), []
+        middle, columns = self._all(x), []
         for i in range(len(x)):
             step = STEP if x[i] + STEP <= math.log(self.specs[self.smooth[i]].high) else -STEP
             aside = x.copy()
             aside[i] += step
-            columns.append((self.residuals(self._moved(aside)) - middle) / step)
+            columns.append((self._all(aside) - middle) / step)
         return np.stack(columns, axis=1)
 
     def descend(self) -> None:
@@ -260,21 +276,21 @@ class _Problem:
         limits = [(math.log(self.specs[i].low), math.log(self.specs[i].high)) for i in self.smooth]
         start = [min(high - 1e-6, max(low + 1e-6, math.log(max(self.values[i], 1e-12))))
                  for i, (low, high) in zip(self.smooth, limits, strict=True)]
-        found = least_squares(lambda x: self.residuals(self._moved(x)), start, self._jacobian,
-                              bounds=tuple(zip(*limits, strict=True)), loss="soft_l1", f_scale=SOFT, xtol=1e-3,
-                              ftol=1e-4, max_nfev=12)
+        found = least_squares(self._all, start, self._jacobian, bounds=tuple(zip(*limits, strict=True)),
+                              loss="soft_l1", f_scale=SOFT, xtol=1e-3, ftol=1e-4, max_nfev=12)
         moved = self._moved(found.x)
         if self.wrong(moved) < self.wrong(self.values):
             self.values = moved
 
-    def choose(self) -> None:
-        """Try every pair of choices of every two numbers that have some: a split's cost and its bounds go together."""
+    def choose(self, pairs: bool) -> None:
+        """Try every choice of each number that has some, or of every two of them, as a split has a cost and bounds."""
         chosen = [i for i, spec in enumerate(self.specs) if spec.choices]
         best = self.wrong(self.values)
-        for i, j in combinations(chosen, 2) if len(chosen) > 1 else [(i, i) for i in chosen]:
-            for one, other in product(self.specs[i].choices, self.specs[j].choices):
+        for group in combinations(chosen, 2 if pairs and len(chosen) > 1 else 1):
+            for choices in product(*(self.specs[i].choices for i in group)):
                 tried = list(self.values)
-                tried[i], tried[j] = one, other
+                for i, choice in zip(group, choices, strict=True):
+                    tried[i] = choice
                 wrong = self.wrong(tried)
                 if wrong < best:
                     best, self.values = wrong, tried
@@ -286,7 +302,7 @@ class _Problem:
         jacobian = self._jacobian(x)
         told = np.flatnonzero(np.abs(jacobian).sum(axis=0) > 0)
         if len(told):
-            spread = 1.2533 * self.wrong(self.values)
+            spread = 1.2533 * float(np.abs(self.residuals(self.values)).mean())
             variance = spread**2 * np.linalg.pinv(jacobian[:, told].T @ jacobian[:, told]).diagonal()
             for place, v in zip(told.tolist(), variance.tolist(), strict=True):
                 found[self.smooth[place]] = math.sqrt(max(0.0, v)) * self.values[self.smooth[place]]
@@ -298,11 +314,12 @@ def search(pair: Pair, specs: Sequence[Spec], residual: Residual) -> Fit:
     problem = _Problem(pair, specs, residual)
     wrong = problem.wrong(problem.values)
     for turn in range(ROUNDS):
-        problem.choose()
+        problem.choose(pairs=not turn)
         if problem.smooth:
             problem.descend()
         before, wrong = wrong, problem.wrong(problem.values)
         print(f"  turn {turn + 1}: mean |ln| {100 * wrong:.2f} %", file=sys.stderr)
         if before - wrong < GAIN:
             break
+    wrong = float(np.abs(problem.residuals(problem.values)).mean())
     return Fit(tuple(problem.values), tuple(problem.errors() if problem.smooth else [None] * len(specs)), wrong)

@@ -7,7 +7,7 @@ CTAs and a second kernel adds the partial sums. The library chooses the tile T a
 
 waves times serial k, blind to memory. Found by ablation over published kernel tables (aiconfigurator 095f58a5);
 it reproduces the split of 83-88 % of the ambiguous shapes on an H200. Where a library says so, a split fills few waves
-at most, few rows leave more of k whole, and one row has a kernel of its own (GEMV), which never splits.
+at most, and small products (rows n k < 2^21 on Ada and RTX PRO) and one row (GEMV) have kernels that never split.
 Ignored: rules that depend on more than rows, columns and k, such as tables of single shapes.
 """
 
@@ -30,6 +30,7 @@ class Tiling(NamedTuple):
     ctas: int
     steps: int
     """Serial steps of a CTA."""
+    per_sm: int = 1
     vector: bool = False
     """Whether it is the kernel for one row."""
 
@@ -44,32 +45,36 @@ class Rule(NamedTuple):
     split_cost: int
     split_least: int
     split_waves: int
-    few_rows: int
-    few_rows_whole_k: int
-    vector: bool
-    """Whether one row has a kernel of its own."""
+    small_product: int
+    small_most_k: int
+    vector_elements: int
+    """The largest matrix that one row's own kernel takes; 0: there is none."""
+    per_sm: int
 
 
 def rule_of(gemm: GemmKernels, generation: str) -> Rule:
     """How the library cuts linear layers on GPUs of this generation."""
-    return Rule(gemm.tiles, gemm.tile_rows, gemm.k_step, gemm.wide_penalty,
-                of_generation(gemm.split_cost, generation), of_generation(gemm.split_least, generation),
-                of_generation(gemm.split_waves, generation), of_generation(gemm.few_rows, generation),
-                of_generation(gemm.few_rows_whole_k, generation),
-                of_generation(gemm.vector_step_cycles, generation) > 0)
+    def own(numbers: dict[str, int]) -> int:
+        return of_generation(numbers, generation)
+
+    has_vector = of_generation(gemm.vector_step_cycles, generation) > 0
+    return Rule(gemm.tiles, gemm.tile_rows, gemm.k_step, gemm.wide_penalty, own(gemm.split_cost), own(gemm.split_least),
+                own(gemm.split_waves), own(gemm.small_product), own(gemm.small_most_k),
+                own(gemm.vector_elements) if has_vector else 0, own(gemm.ctas_per_sm))
 
 
 @lru_cache(maxsize=65536)
 def tiling(rows: int, n: int, k: int, sms: int, rule: Rule) -> Tiling:
     """The library's choice for y[rows, n] on a GPU of so many SMs."""
     down = -(-rows // rule.tile_rows)
-    vector = rule.vector and rows == 1
-    whole = not rule.split_least or vector or (rows < rule.few_rows and k <= rule.few_rows_whole_k)
+    vector = rows == 1 and n * k <= rule.vector_elements
+    small = rows * n * k < rule.small_product and k <= rule.small_most_k
+    whole = not rule.split_least or vector or small
     best: tuple[float, int, int] | None = None
     for tile in rule.tiles:
         penalty = rule.wide_penalty if tile == rule.tiles[-1] and len(rule.tiles) > 1 else 1.0
         for splits in SPLITS:
-            waves = -(-(-(-n // tile) * down * splits) // sms)
+            waves = -(-(-(-n // tile) * down * splits) // (sms * rule.per_sm))
             if splits > 1 and (whole or k / splits < rule.split_least or waves > rule.split_waves > 0):
                 break
             cost = waves * k / splits * penalty + (rule.split_cost if splits > 1 else 0)
@@ -77,4 +82,5 @@ def tiling(rows: int, n: int, k: int, sms: int, rule: Rule) -> Tiling:
                 best = (cost, tile, splits)
     assert best is not None
     _, tile, splits = best
-    return Tiling(tile, splits, -(-n // tile) * down * splits, max(1, -(-k // (splits * rule.k_step))), vector)
+    return Tiling(tile, splits, -(-n // tile) * down * splits, max(1, -(-k // (splits * rule.k_step))),
+                  rule.per_sm, vector)
