@@ -5,6 +5,7 @@
 
 The same picoseconds as one_kernel.Bench in the fluid tier, a hundred times as fast, as long as the numbers that change
 decide nothing about how kernels are cut.
+Ignored: that all SMs read the weights of more rows than a CTA takes (Demand.shared).
 """
 
 from __future__ import annotations

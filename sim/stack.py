@@ -97,14 +97,10 @@ class GemmKernels:
     """What splitting k counts in the library's choice, in elements of k."""
     split_least: dict[str, int]
     """Fewest elements of k in a split; 0: k is never split."""
-    split_waves: dict[str, int]
-    """Most waves that the CTAs of a split may fill; 0: any number."""
     small_product: dict[str, int]
     """Layers with fewer rows x columns x k than this go to a kernel that never splits k; 0: none does."""
     small_most_k: dict[str, int]
     """The most k that this kernel takes."""
-    ctas_per_sm: dict[str, int]
-    """CTAs that run on an SM at a time."""
     step_cycles: dict[str, float]
     """SM cycles of one step of a CTA's loop, whatever its rows and columns."""
     fixed_ps: dict[str, int]

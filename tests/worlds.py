@@ -123,8 +123,8 @@ def tiny_stack(**changes: object) -> Stack:
         kernels=Kernels(
             gemm=GemmKernels(tiles=(64,), tile_rows=64, k_step=64, stages=8, wide_penalty=1.0,
                              split_cost={"default": 0}, split_least={"default": 0}, step_cycles={"default": 0.0},
-                             fixed_ps={"default": 0}, split_waves={"default": 0}, small_product={"default": 0},
-                             small_most_k={"default": 0}, ctas_per_sm={"default": 1}, vector_elements={"default": 0},
+                             fixed_ps={"default": 0}, small_product={"default": 0},
+                             small_most_k={"default": 0}, vector_elements={"default": 0},
                              join_fixed_ps={"default": 0},
                              vector_step_cycles={"default": 0.0}, vector_fixed_ps={"default": 0},
                              hbm_share={"default": 1.0}, l2_share={"default": 1.0}, input_share={"default": 0.0}),

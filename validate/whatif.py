@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 from speedsim.files import to_json, write_text
 from speedsim.hardware import Gpu
-from speedsim.one_kernel import Bench
 from speedsim.units import InputError, NotCoveredError
 
 from .silicon import Asked, chosen_rows, megabytes, predictions
@@ -72,7 +71,7 @@ def judge(source: str, target: str, op: str, framework: str, copy: str | None) -
     if not len(common):
         raise NotCoveredError(f"{old.gpu} and {new.gpu} have no {op} rows in common")
     scored, measured = Rows(scored.shapes[common], scored.measured_us[common]), measured[common]
-    times = [predictions(Bench(pair.gpu.value, pair.stack.value), scored, op) for pair in (before, after)]
+    times = [predictions(pair, "fluid", scored, op) for pair in (before, after)]
     mb = megabytes(scored, op)
     ratio = _rate(after.gpu.value) / _rate(before.gpu.value)
     line = affine(megabytes(seen, op), seen.measured_us)
@@ -80,7 +79,7 @@ def judge(source: str, target: str, op: str, framework: str, copy: str | None) -
         "predicted": times[0] / times[1], "bandwidth ratio": np.full(len(mb), ratio), "no change": np.ones(len(mb)),
         "affine": line(mb) / (line.fixed_us + line.us_per_mb * mb / ratio),
     }
-    unfitted = [predictions(Bench(pair.gpu.value, pair.stack.value), scored, op)
+    unfitted = [predictions(pair, "fluid", scored, op)
                 for pair in (parents(old, old.stack), parents(new, old.stack))]
     told["unfitted"] = unfitted[0] / unfitted[1]
     return {
@@ -111,7 +110,7 @@ def _measured(data: Path, op: str, old: Table, new: Table, scored: Rows) -> tupl
                            for shape in map(tuple, scored.shapes.tolist())])
             counted.append(f"{before.framework}/{before.version}, {after.version}")
     told = np.array(ratios, dtype=np.float64)
-    known = ~np.isnan(told).all(axis=0) if len(ratios) else np.zeros(len(scored.shapes), dtype=bool)
+    known = ~np.isnan(told).all(axis=0) if ratios else np.zeros(len(scored.shapes), dtype=bool)
     found = np.full(len(scored.shapes), np.nan)
     found[known] = np.nanmedian(told[:, known], axis=0)
     return found, counted

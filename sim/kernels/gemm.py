@@ -6,8 +6,8 @@ CTAs and a second kernel adds the partial sums. The library chooses the tile T a
     min over (T, s) of  ceil(ceil(n/T) * s / SMs) * k/s * (penalty of the widest T)  +  (s > 1) * split_cost
 
 waves times serial k, blind to memory. Found by ablation over published kernel tables (aiconfigurator 095f58a5);
-it reproduces the split of 83-88 % of the ambiguous shapes on an H200. Where a library says so, a split fills few waves
-at most, and small products (rows n k < 2^21 on Ada and RTX PRO) and one row (GEMV) have kernels that never split.
+it reproduces the split of 83-88 % of the ambiguous shapes on an H200. Some libraries have kernels that never split for
+small products (rows n k < 2^21 on Ada and RTX PRO) and for one row (GEMV).
 Ignored: rules that depend on more than rows, columns and k, such as tables of single shapes.
 """
 
@@ -30,7 +30,6 @@ class Tiling(NamedTuple):
     ctas: int
     steps: int
     """Serial steps of a CTA."""
-    per_sm: int = 1
     vector: bool = False
     """Whether it is the kernel for one row."""
 
@@ -44,12 +43,10 @@ class Rule(NamedTuple):
     wide_penalty: float
     split_cost: int
     split_least: int
-    split_waves: int
     small_product: int
     small_most_k: int
     vector_elements: int
     """The largest matrix that one row's own kernel takes; 0: there is none."""
-    per_sm: int
 
 
 def rule_of(gemm: GemmKernels, generation: str) -> Rule:
@@ -59,8 +56,7 @@ def rule_of(gemm: GemmKernels, generation: str) -> Rule:
 
     has_vector = of_generation(gemm.vector_step_cycles, generation) > 0
     return Rule(gemm.tiles, gemm.tile_rows, gemm.k_step, gemm.wide_penalty, own(gemm.split_cost), own(gemm.split_least),
-                own(gemm.split_waves), own(gemm.small_product), own(gemm.small_most_k),
-                own(gemm.vector_elements) if has_vector else 0, own(gemm.ctas_per_sm))
+                own(gemm.small_product), own(gemm.small_most_k), own(gemm.vector_elements) if has_vector else 0)
 
 
 @lru_cache(maxsize=65536)
@@ -74,13 +70,12 @@ def tiling(rows: int, n: int, k: int, sms: int, rule: Rule) -> Tiling:
     for tile in rule.tiles:
         penalty = rule.wide_penalty if tile == rule.tiles[-1] and len(rule.tiles) > 1 else 1.0
         for splits in SPLITS:
-            waves = -(-(-(-n // tile) * down * splits) // (sms * rule.per_sm))
-            if splits > 1 and (whole or k / splits < rule.split_least or waves > rule.split_waves > 0):
+            if splits > 1 and (whole or k / splits < rule.split_least):
                 break
+            waves = -(-(-(-n // tile) * down * splits) // sms)
             cost = waves * k / splits * penalty + (rule.split_cost if splits > 1 else 0)
             if best is None or cost < best[0]:
                 best = (cost, tile, splits)
     assert best is not None
     _, tile, splits = best
-    return Tiling(tile, splits, -(-n // tile) * down * splits, max(1, -(-k // (splits * rule.k_step))),
-                  rule.per_sm, vector)
+    return Tiling(tile, splits, -(-n // tile) * down * splits, max(1, -(-k // (splits * rule.k_step))), vector)

@@ -162,7 +162,7 @@ class Lowering:
                 cut = tiling(width, n, k, self.sms, rule_of(gemm, self.generation))
                 shared = width > gemm.tile_rows
                 inflight = gemm.stages * cut.tile * gemm.k_step * DTYPE_BITS[model.dtype.weights] // 8
-                grid, splits = Grid(cut.ctas, cut.steps, inflight, cut.per_sm), cut.splits
+                grid, splits = Grid(cut.ctas, cut.steps, inflight), cut.splits
                 family = "gemv" if cut.vector else "gemm"
                 again = _again(model.activation_bytes(width * k), -(-n // cut.tile),
                                of_generation(gemm.input_share, self.generation))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from zlib import crc32
 
 import pytest
 from silicon_files import write_attention, write_linear
@@ -10,7 +11,7 @@ from speedsim import document
 from speedsim.catalog import load_gpu, load_stack
 from speedsim.one_kernel import ROTATED, Bench, Linear
 from speedsim.registry import names
-from speedsim.units import NotCoveredError
+from speedsim.units import InputError, NotCoveredError
 from speedsim.validate import silicon, silicon_children, silicon_fit, silicon_score
 from speedsim.validate.silicon_children import Number, Pair, write
 
@@ -147,3 +148,14 @@ def test_a_number_of_another_generation_does_not_count():
     assert "stack.kernels.gemm.split_cost.hopper" in counted
     assert "stack.kernels.gemm.split_cost.ampere" not in counted
     assert "stack.kernels.gemm.split_cost.default" not in counted
+
+
+def test_whole_cells_are_fitted_on_and_the_others_judged(fitting, capsys):
+    assert fit(fitting, "--cells", "8") == 0
+    told = capsys.readouterr().out
+    assert "8 whole cells: Scores(mape=0." in told
+    openly = sum(crc32(f"{n},{k}".encode()) % 4 != 0 for _, n, k in SHAPES)
+    assert f"rows={openly - 8 * 3})" in told
+    assert not (fitting / "fitted").exists()
+    with pytest.raises(InputError, match="--cells"):
+        fit(fitting, "--cells", "0")

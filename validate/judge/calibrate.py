@@ -2,7 +2,7 @@
 host's and the library's into a child of the stack.
 
 Only the resource and kernel rungs are read, and of those only what is not held out: passes, decodes and choices are
-what the calibrated description is then judged by. The fit is that of published tables (silicon_fit.py): a soft absolute
+what the calibrated description is then judged by. The fit is that of published tables (fitting.py): a soft absolute
 loss of ln(predicted / measured), standard errors from its Jacobian. Rows with a remark (noisy, throttled) are left out.
 """
 
@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from speedsim.catalog import load_gpu, load_stack
 from speedsim.parsing import Parser
 
+from ..fitting import Fit, Spec, number, search, specs_of
 from ..records import Measured, read_folder
 from ..refusal import RefusedError
 from ..silicon_children import CAMPAIGN, Pair, folder, write
-from ..silicon_fit import Fit, Spec, number, search, specs_of
 from .compare import campaign, joined
 from .predict import RUNGS, Subject, predict_point, predictions
 from .statistics import Row
