@@ -75,13 +75,18 @@ def unshared(model: Loaded[Model], layers: int) -> Loaded[Model]:
 
 
 def first_layers(model: Loaded[Model], text: str) -> Loaded[Model]:
-    """`~8l`: the model's own first 8 layers with its head, as a drafter of its own."""
+    """`~8l`: the model's own first 8 layers with its head, as a drafter of its own; `~32l@4096`: as many, or all, that
+    see only 4,096 keys."""
     value = model.value
-    layers = text.removeprefix("~").removesuffix("l")
-    if not layers.isdecimal() or value.repetitions > 1 or not 0 < int(layers) < value.layers:
+    layers, at, window = text.removeprefix("~").partition("@")
+    layers = layers.removesuffix("l")
+    right = layers.isdecimal() and value.repetitions == 1 and 0 < int(layers) < value.layers + bool(at)
+    if not right or (at and not (window.isdecimal() and int(window))):
         what = "is looped" if value.repetitions > 1 else f"has {value.layers} layers"
-        raise InputError(f"{text}: {value.name} {what}; write ~8l for the first 8 layers of a model that is not looped")
-    return unshared(model, int(layers))
+        raise InputError(f"{text}: {value.name} {what}; write ~8l for the first 8 layers of a model that is not "
+                         "looped, ~32l@4096 for those that see 4,096 keys")
+    own = unshared(model, int(layers))
+    return apply(own, [("name", f"{own.value.name}@{window}"), ("window", window)]) if at else own
 
 
 def load_acceptance(name: str) -> Loaded[Acceptance]:

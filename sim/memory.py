@@ -29,12 +29,12 @@ def memory(side: Resolved, line: Timeline) -> dict[str, Any]:
     own = [further.model.value for further in side.further.values() if not further.shares]
     models = [side.model.value, *own]
     position = sum(model.layers * model.kv_bytes for model in models)
-    pages = -(-longest // stack.page) * stack.page
+    pages = {model: -(-min(longest, model.window or longest) // stack.page) * stack.page for model in models}
     widths = side.stack.value.widths
     captured = len(count.rows_per_pass if widths is None else widths) if side.launch.startswith("graph") else 0
     parts = {
         "weights": sum(model.total_bytes for model in models),
-        "kv": places * pages * position,
+        "kv": places * sum(pages[model] * model.layers * model.kv_bytes for model in models),
         "rows": widest * position,
         "graphs": captured * (1 + len(side.further)) * stack.graph_bytes,
         "runtime": stack.runtime_bytes,

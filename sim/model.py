@@ -74,6 +74,8 @@ class Model:
     tied: bool = True
     """The head is the embedding's transpose."""
     heads: Heads = Heads()
+    window: int | None = None
+    """Keys that a row attends to at most, the latest: a sliding window, or the budget of a sparse cache."""
     dtype: Dtypes = Dtypes()
     default_trace: str | None = None
 
@@ -84,6 +86,8 @@ class Model:
         for name in ("prelude", "group_layers", "coda"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)} is negative")
+        if self.window is not None and self.window < 1:
+            raise ValueError(f"window={self.window} is below 1")
         if self.q_heads % self.kv_heads:
             raise ValueError(f"q_heads={self.q_heads} is not a multiple of kv_heads={self.kv_heads}")
 

@@ -54,7 +54,7 @@ class SimMachine:
         self._ends: dict[int, int] = {}
         self._open: deque[int] = deque()
         """Ends of units whose decision the host has not read yet (lagged control)."""
-        self._shaper = Shaper(setting, (TARGET,) if computer.model.coda else ())
+        self._shaper = Shaper(setting, {TARGET: computer.model})
 
     def play(self, program: Program) -> Timeline:
         """Run the program to its end."""

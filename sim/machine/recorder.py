@@ -34,6 +34,8 @@ class Shown(NamedTuple):
     """Fixed slots without a row."""
     padded: int
     """Rows added up to a captured width."""
+    keys: list[int]
+    """Keys that each row attends to."""
 
 
 class _Tally:
@@ -118,7 +120,7 @@ class Recorder:
             resident: Callable[[], Mapping[str, int]] = dict, late: bool = False) -> None:
         """A pass ran; `launched` is relative to `host_ps`; `resident` says what the L2 is left with; `late`: it is
         behind the end of all sequences."""
-        item, shape, idle, padded = shown
+        item, shape, idle, padded, attended = shown
         count, sweeps, rows = self._timeline.counters, item.repetitions, item.rows
         live = len(rows)
         if item.model == TARGET:
@@ -138,14 +140,14 @@ class Recorder:
         tally = self._tally(computed)
         contexts = tally.contexts
         for index, row in enumerate(rows):
-            contexts[index] += row.position + 1
+            contexts[index] += attended[index]
             if row.depth == 0:
                 self._start.setdefault(row.sequence, host_ps)
                 if item.model == TARGET:
                     self._row[row.token] = (row.sequence, row.position)
         if shape.meets:
-            for index, (row, keys) in enumerate(zip(rows, shape.rows, strict=True)):
-                tally.spare(index, row.position + 1, keys)
+            for index, keys in enumerate(shape.rows):
+                tally.spare(index, attended[index], keys)
         if self._timeline.record != "summary":
             self._occurrence(item, shape, launched, host_ps)
             self._left(resident())

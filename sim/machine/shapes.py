@@ -10,9 +10,10 @@ every model.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ..kernels.lower import PassShape, RowShape
+from ..model import Model
 from ..program import TARGET, Pass, Row
 from .recorder import Shown
 from .setting import Setting
@@ -37,14 +38,15 @@ class _Met:
 class Shaper:
     """Gives sequences their places and passes their shapes."""
 
-    def __init__(self, setting: Setting, codas: Iterable[str] = ()) -> None:
-        """`codas` are the models that have layers behind the group, where all rows that are read meet."""
+    def __init__(self, setting: Setting, models: Mapping[str, Model]) -> None:
         self._setting = setting
         self._place: dict[int, int] = {}
         self._vacant = list(range(setting.places))
         self._block = setting.stack.kernels.attention.block
         self._captures = setting.launch.startswith("graph")
-        self._codas = frozenset(codas)
+        self._codas = frozenset(name for name, model in models.items() if model.coda)
+        """Models that have layers behind the group, where all rows that are read meet."""
+        self._windows = {name: model.window for name, model in models.items() if model.window is not None}
         self._parents: dict[int, int | None] = {}
         """Tokens in flight whose input is a guess, and their parents."""
 
@@ -79,8 +81,9 @@ class Shaper:
         entering, rows = len(entered), []
         meeting: dict[tuple[int, int], _Met] = {}
         meets = False
-        for row in item.rows:
-            token, sequence, position, depth, _, _ = row
+        keys = self._keys(item)
+        for index, row in enumerate(item.rows):
+            token, sequence, _, depth, _, _ = row
             place = self._place.get(sequence)
             if place is None:
                 place = self._place[sequence] = self._vacant.pop()
@@ -88,7 +91,7 @@ class Shaper:
             own = self._own(meeting, (place, depth), row)
             coda_own = self._own(meeting, (place, _CODA), row) if read and item.model in self._codas else None
             meets = meets or own is not None or coda_own is not None
-            rows.append(RowShape(place, depth, -(-(position + 1) // block) * block, read, own, coda_own))
+            rows.append(RowShape(place, depth, -(-keys[index] // block) * block, read, own, coda_own))
         heads, width = len(item.exits), len(rows)
         if setting.slots is not None and item.model == TARGET:
             width = setting.slots * setting.places
@@ -126,7 +129,14 @@ class Shaper:
         """What the recorder keeps of a pass beside its cost."""
         fixed = self._setting.slots if item.model == TARGET else None
         idle = 0 if fixed is None else fixed * self._setting.places - len(item.rows)
-        return Shown(item, shape, idle, shape.width - len(item.rows) - idle)
+        return Shown(item, shape, idle, shape.width - len(item.rows) - idle, self._keys(item))
+
+    def _keys(self, item: Pass) -> list[int]:
+        """Keys that each row attends to: all up to its own, or the latest within the model's window."""
+        window = self._windows.get(item.model)
+        if window is None:
+            return [row.position + 1 for row in item.rows]
+        return [min(row.position + 1, window) for row in item.rows]
 
     def _width(self, rows: int) -> int:
         """Rows that a pass of so many runs with: the next captured width."""

@@ -66,7 +66,7 @@ class StreamsMachine:
         self._journal = Journal(recorder)
         self._lanes = [Lane(env, part, self._journal.account) for part in parts]
         self._links = Links(env, gpu, recorder)
-        self._shaper = Shaper(setting, (name for name, of in parts[0].computers.items() if of.model.coda))
+        self._shaper = Shaper(setting, {name: of.model for name, of in parts[0].computers.items()})
         self._streams: dict[tuple[int, int], Stream] = {}
         self._units: dict[tuple[int, int], list[tuple[Job, PassShape | None]]] = {}
         """Issued and not launched, by device and stream."""

@@ -129,7 +129,7 @@ class _Walk:
 
     def through(self, program: Program) -> None:
         """Answer every command of the program."""
-        shaper = Shaper(self.setting, (TARGET,) if self.computer.model.coda else ())
+        shaper = Shaper(self.setting, {TARGET: self.computer.model})
         command = next(program, None)
         while command is not None:
             answer = NOTHING
