@@ -7,12 +7,13 @@ which row's guesses count is known only with what was accepted. A round is one l
 
 The same with other trainings: Clover 2405.00263, CTC drafter 2412.00061, Chimera 2402.15758. Heads that read each
 other's guesses one after the other (Hydra 2402.05109, Clover-2 2408.00264) are `eagle`.
-Ignored: which nodes of the tree training would choose; the copy of accepted keys and values where `compact` is off.
+Ignored: which nodes of the tree training would choose; kernels that build the tree.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from ..program import Compact, Ids, Issue, Needs, Oracle, Pass, Program, Row, Text, Wait
 from ._rounds import Path, proposed, rounds, settle, sparse, start, verification
@@ -21,17 +22,19 @@ from ._rounds import Path, proposed, rounds, settle, sparse, start, verification
 @dataclass(frozen=True, slots=True)
 class HeadTree:
     """heads: the model of the heads. depth: levels of the tree, a head each. width: choices of a head. nodes: most
-    proposed tokens. compact: copy accepted keys and values to where their text expects them."""
+    proposed tokens. cache: `paged` finds accepted keys where they are, `compact` copies them together."""
 
     heads: str | None = None
     depth: int = 4
     width: int = 10
     nodes: int = 63
-    compact: bool = False
+    cache: Literal["paged", "compact"] = "paged"
 
     def __post_init__(self) -> None:
         if min(self.depth, self.width, self.nodes) < 1:
             raise ValueError(f"depth={self.depth}, width={self.width} or nodes={self.nodes} is below 1")
+        if self.cache not in ("paged", "compact"):
+            raise ValueError(f"cache={self.cache!r} is neither paged nor compact")
 
     def reads(self, repetitions: int) -> frozenset[int]:
         """The last exit alone."""
@@ -44,7 +47,7 @@ class HeadTree:
         """The heads."""
         if self.heads is None:
             raise ValueError("heads=MODEL is missing: heads alone, group_layers 0")
-        return Needs(models=(("heads", self.heads),), concurrent=self.compact)
+        return Needs(models=(("heads", self.heads),), concurrent=self.cache == "compact")
 
     def least_passes(self, tokens: int, repetitions: int) -> int:
         """The first round knows no guesses; then as deep as the tree is."""
@@ -65,7 +68,7 @@ class HeadTree:
             yield Issue(heads)
             yield Wait(frozenset((item.id, heads.id)))
             place = yield from settle(oracle, "heads", root, nodes)
-            if self.compact and len(place.committed) > 1:
+            if self.cache == "compact" and len(place.committed) > 1:
                 yield Compact(text.sequence, tuple([row.token for row in place.committed[1:]]))
 
 

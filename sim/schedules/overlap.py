@@ -7,7 +7,7 @@ written ahead is dropped, passes that have not started are cancelled, and the dr
 
     time of a right round = max(pass of the target, k+1 drafts)      against their sum
 
-`apart` puts the draft on a second device; its tokens cross the link. Both streams of one device share its bandwidth.
+`on=other` puts the draft on a second device; its tokens cross the link. Both streams of one device share its bandwidth.
 Ignored: sampling; trees; the target cut into stages.
 """
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from typing import Literal
 
 from ..program import Cancel, Command, Ids, Issue, Move, Needs, Oracle, Pass, Program, Row, Squash, Text, Wait
 from ._rounds import Path, Place, rounds, settle, start, verification
@@ -25,15 +26,18 @@ DRAFTS = 1
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """draft: the model that writes ahead. k: tokens of a check. apart: whether the draft has a device of its own."""
+    """draft: the model that writes ahead. k: tokens of a check. on: the draft's device, the target's
+    or another."""
 
     draft: str | None = None
     k: int = 4
-    apart: bool = False
+    on: Literal["same", "other"] = "same"
 
     def __post_init__(self) -> None:
         if self.k < 1:
             raise ValueError(f"k={self.k} is below 1")
+        if self.on not in ("same", "other"):
+            raise ValueError(f"on={self.on!r} is neither same nor other")
 
     def reads(self, repetitions: int) -> frozenset[int]:
         """The last exit alone."""
@@ -46,7 +50,7 @@ class Overlap:
         """The draft, on a stream of its own."""
         if self.draft is None:
             raise ValueError("draft=MODEL is missing: the model that writes ahead")
-        return Needs(models=(("draft", self.draft),), devices=2 if self.apart else 1, concurrent=True)
+        return Needs(models=(("draft", self.draft),), devices=2 if self.on == "other" else 1, concurrent=True)
 
     def least_passes(self, tokens: int, repetitions: int) -> int:
         """Rounds of k+1 tokens."""
@@ -54,16 +58,17 @@ class Overlap:
 
     def program(self, oracle: Oracle, text: Text, ids: Ids) -> Program:
         """One loop turn is one check; `ahead` is what was written beyond it."""
-        place, ahead = start(text), _Written(int(self.apart))
+        device = int(self.on == "other")
+        place, ahead = start(text), _Written(device)
         while not place.over(text):
             k = place.room(text, self.k)
             line = ahead
             if not line.rows or line.rows[0].position != place.position:
-                line = _Written(int(self.apart), [place.root(text, ids)], behind=ahead.behind)
+                line = _Written(device, [place.root(text, ids)], behind=ahead.behind)
             yield from line.write(k, ids)
             root, nodes = line.rows[0], {(0,) * n: row for n, row in enumerate(line.rows[:k + 1]) if n}
-            if self.apart and nodes:
-                yield Move(tuple([row.token for row in nodes.values()]), 0)
+            if device and nodes:
+                yield Move(tuple([row.token for row in line.rows[:k] if row.token in line.ran]), 0)
             item = verification(root._replace(source=None), nodes, text, ids)
             item = item._replace(after=line.passes[-1:])
             yield Issue(item)
