@@ -140,8 +140,11 @@ class StrictOracle:
     def ended(self, passes: frozenset[int]) -> None:
         """Everything these passes and those before them on their stream read is known now."""
         for number in passes:
-            done = self._running[number]
-            for earlier in [p for p in self._running.values() if p.id <= number and p.stream == done.stream]:
+            done = self._running.get(number)
+            if done is None:
+                continue  # known since a later pass of its stream was
+            on = (done.device, done.stream)
+            for earlier in [p for p in self._running.values() if p.id <= number and (p.device, p.stream) == on]:
                 del self._running[earlier.id]
                 read = frozenset(earlier.exits)
                 for row in earlier.rows:

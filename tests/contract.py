@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from speedsim.acceptance import EVERYONE, Acceptance, Described
+from speedsim.batch import in_lock_step
 from speedsim.oracle import StrictOracle, TraceOracle
 from speedsim.program import TARGET, Ids, Text, watched
 from speedsim.trace import Sequence, Trace, synthetic
-from worlds import WEIGHTS_ONLY, Played, decode, play, sequence, simulate, speed_shape, tiny_gpu, tiny_stack
+from worlds import (
+    WEIGHTS_ONLY,
+    Played,
+    decode,
+    play,
+    sequence,
+    simulate,
+    speed_shape,
+    text_of,
+    tiny_gpu,
+    tiny_stack,
+)
 
 
 def proposals(rate: float) -> Described:
@@ -106,6 +119,35 @@ def never_learns_the_end_of_a_text_before_it_commits_it(made: Any, repetitions: 
     assert passes[0] == passes[1][:len(passes[0])]
 
 
+def together(made: Any, sequences: list[Sequence], places: int, rate: float) -> Played:
+    """Decode several sequences in lock step."""
+    oracle, ids = StrictOracle(TraceOracle({s.id: s for s in sequences}, proposals(rate))), Ids()
+    each = ((s.id, made.program(oracle, text_of(s), ids)) for s in sequences)
+    return play(watched(in_lock_step(each, places, ids), oracle))
+
+
+def rows_of(played: Played, number: int) -> list[list[tuple[str, int, int]]]:
+    """(model, position, depth) of one sequence's rows, pass by pass."""
+    mine = ([(p.model, r.position, r.depth) for r in p.rows if r.sequence == number] for p in played.passes)
+    return [rows for rows in mine if rows]
+
+
+def does_for_each_sequence_of_a_batch_what_it_does_alone(made: Any, repetitions: int) -> None:
+    sequences = [replace(mixed(repetitions, seed), id=seed, count=12 + seed,
+                         exit_tokens=mixed(repetitions, seed).exit_tokens[:12 + seed]) for seed in range(5)]
+    batch = together(made, sequences, 3, 0.6)
+    assert sorted(batch.retired) == [s.id for s in sequences]
+    for s in sequences:
+        assert rows_of(batch, s.id) == rows_of(strictly(made, s), s.id)
+
+
+def carries_identical_sequences_as_one_with_as_many_rows(made: Any, repetitions: int) -> None:
+    alone = mixed(repetitions, 7)
+    one = strictly(made, alone, 1.0)
+    batch = together(made, [replace(alone, id=number) for number in range(4)], 4, 1.0)
+    assert [len(p.rows) for p in batch.passes] == [4 * len(p.rows) for p in one.passes]
+
+
 CLAUSES = (
     commits_each_token_once_and_in_order,
     every_token_is_committed_or_squashed_once,
@@ -116,4 +158,6 @@ CLAUSES = (
     does_the_same_twice,
     issues_no_row_before_its_guess_was_read,
     never_learns_the_end_of_a_text_before_it_commits_it,
+    does_for_each_sequence_of_a_batch_what_it_does_alone,
+    carries_identical_sequences_as_one_with_as_many_rows,
 )

@@ -93,7 +93,8 @@ class SimMachine:
             raise NotCoveredError(f"Wait(any=True) {ALONE}")
         self._launch()
         control, turnaround = self._setting.control, self._setting.stack.host.turnaround_ps
-        end = max([self._ends.pop(number) for number in command.passes])
+        # What another sequence of the batch has waited for is over.
+        end = max([self._ends.pop(number, 0) for number in command.passes])
         if control.where == "host":
             self._now = max(self._now, end) + turnaround
             self._recorder.spend("host", self._free, self._now)

@@ -1,0 +1,104 @@
+"""Is a batch of one the sequence itself, and a batch of identical ones one with as many rows, to the picosecond?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from contract import proposals
+from speedsim.comparison import Entry, Place, turns
+from speedsim.machine.build import sim_machine
+from speedsim.machine.player import Setting
+from speedsim.oracle import TraceOracle
+from speedsim.program import Cancel, Commit, Compact, Host, Ids, Issue, Needs, Retire, Squash, Wait, watched
+from speedsim.schedule_names import schedule_named
+from speedsim.stack import Control
+from speedsim.trace import Trace, synthetic
+from worlds import WHOLE, simulate, speed_shape, text_of, tiny_gpu, tiny_stack
+
+SCHEDULES = ["autoregressive", "speed", "loopspec:d2=2", "loop_draft", "plt", "draft:draft=tiny"]
+GPU = {"capacity": 40_000_000, "node": 1_270_000, "start": 2_600_000, "stream": 2_000_000}
+STACK = {"turnaround": 10_000_000, "graph": 2_500_000, "block": 64}
+MODEL = speed_shape(2, 4, prelude=1, coda=1)
+
+
+def played(made, program, places):
+    """Play a program on the same machine as `simulate`, without batch.py."""
+    needs = made.needs()
+    stack = tiny_stack(**STACK)
+    setting = Setting(stack, Control("host"), stack.launch, None, made.reads(4), places, concurrent=needs != Needs(),
+                      models={name: (speed_shape(1, 1), WHOLE) for name, _ in needs.models})
+    return sim_machine(tiny_gpu(**GPU), stack, MODEL, WHOLE, setting).play(program)
+
+
+def alone(made, s):
+    oracle = TraceOracle({s.id: s}, proposals(0.7))
+    return watched(made.program(oracle, text_of(s), Ids()), oracle)
+
+
+def folded(program, places):
+    """Every row once for each place, one place behind the other: one sequence of that many rows."""
+    def tokens(of):
+        return tuple(token * places + place for place in range(places) for token in of)
+
+    answer = frozenset()
+    while True:
+        try:
+            command = program.send(answer) if answer else next(program)
+        except StopIteration:
+            break
+        answer = command.passes if isinstance(command, Wait) else frozenset()
+        if isinstance(command, Issue):
+            item = command.item
+            rows = tuple(
+                row._replace(token=row.token * places + place, sequence=place,
+                             parent=None if row.parent is None else row.parent * places + place,
+                             source=row.source and (row.source[0] * places + place, row.source[1]))
+                for place in range(places) for row in item.rows)
+            yield Issue(item._replace(rows=rows, exits=tokens(item.exits)))
+        elif isinstance(command, Commit):
+            for token in tokens((command.token,)):
+                yield Commit(token)
+        elif isinstance(command, Squash):
+            yield Squash(tokens(command.tokens))
+        elif isinstance(command, Compact):
+            raise NotImplementedError
+        else:
+            assert isinstance(command, Wait | Host | Cancel)
+            yield command
+    for place in range(places):
+        yield Retire(place)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_batch_of_one_is_the_sequence_itself(name):
+    made, _ = schedule_named(name)
+    trace = synthetic([0.3, 0.2, 0.1], 4, 30, seed=3)
+    (s,) = trace.sequences
+    line = simulate(made, trace, gpu=tiny_gpu(**GPU), stack=tiny_stack(**STACK), model=MODEL, facts=proposals(0.7))
+    own = played(made, folded(alone(made, s), 1), 1)
+    assert line.counters == own.counters
+    assert line.bound_ps == own.bound_ps
+    assert list(line.commits) == list(own.commits)
+
+
+@pytest.mark.parametrize("name", [name for name in SCHEDULES if name != "draft:draft=tiny"])
+@pytest.mark.parametrize("places", [2, 5])
+def test_identical_sequences_in_lock_step_take_the_time_of_one_with_as_many_rows(name, places):
+    made, _ = schedule_named(name)
+    s = synthetic([0.3, 0.2, 0.1], 4, 30, seed=4).sequences[0]
+    trace = Trace("same", "tiny", 4, {}, tuple(replace(s, id=number) for number in range(places)))
+    line = simulate(made, trace, gpu=tiny_gpu(**GPU), stack=tiny_stack(**STACK), model=MODEL, batch=places)
+    one = played(made, folded(alone(made, s), places), places)
+    assert line.counters == one.counters
+    assert line.decode_ps == one.decode_ps
+    assert line.bound_ps == one.bound_ps
+
+
+def test_where_a_schedule_stops_paying_is_told():
+    def entry(batch, speedup):
+        return Entry(Place("l4", batch, None), "speed", {"speedup": speedup})
+
+    entries = [entry(1, 1.4), entry(4, 1.1), entry(16, 0.9), entry(64, 0.8)]
+    assert list(turns(entries)) == ["speed stops paying on l4 between batch 4 and 16"]
+    assert list(turns(entries[:2])) == []
