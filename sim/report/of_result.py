@@ -75,7 +75,9 @@ def _sections(document: Mapping[str, Any], mine: str) -> Iterator[Section]:
     present = [bound for bound in BOUNDS if any(f["time_by_bound_us"][bound] for f in schedules.values())]
     bounds = legend(BOUND_NAMES, "b-", present)
     yield Section("time", "Where the time of a token goes", bounds + time_bars(document),
-                  "Every moment of decoding is given to exactly one thing it waited for, so the parts add up.")
+                  "Every moment of decoding is given to exactly one thing it waited for, so the parts add up." + (
+                      " This is the GPU's time a token: with several sequences at a time one user waits longer."
+                      if document["batch"] > 1 else ""))
     if plain is not None and plain != mine and mine in schedules and mine != "autoregressive":
         yield Section("waterfall", f"From {run_name(plain, document)} to {mine}",
                       waterfall(document, mine, plain), _verdict(document, mine, plain))

@@ -48,18 +48,23 @@ class Page(NamedTuple):
 
 def render(page: Page) -> str:
     """The page as HTML. Raises NotCoveredError where jinja2 is not installed."""
-    template = _environment().get_template("page.html")
-    data = {name: Markup(_script_json(value)) for name, value in page.data.items()}
-    html: str = template.render(page=page, data=data, style=_own("style.css"), script=_own("page.js"))
+    return filled("page.html", {"page": page}, page.data, "pipeline.js")
+
+
+def filled(template: str, words: Mapping[str, Any], data: Mapping[str, Any], script: str) -> str:
+    """A template with its words, its data for the script, and the style and scripts that go with it."""
+    packed = {name: Markup(_script_json(value)) for name, value in data.items()}
+    html: str = _environment(template).get_template(template).render(
+        **words, data=packed, style=_own("style.css"), script=_own("page.js") + _own(script))
     return html + "\n"
 
 
-def _environment() -> Any:
+def _environment(template: str) -> Any:
     try:
         from jinja2 import DictLoader, Environment, StrictUndefined
     except ImportError:
         raise NotCoveredError("pages need jinja2: pip install 'speedsim[report]'") from None
-    sources = {"page.html": _source("page.html")}
+    sources = {template: _source(template)}
     return Environment(loader=DictLoader(sources), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
                        lstrip_blocks=True)
 
