@@ -35,7 +35,7 @@ BETWEEN = ("launch.", "host.")
 """Numbers of a GPU and of a stack that only the time between kernels depends on."""
 ON_THE_BILL = ("price_per_hour_usd",)
 """Numbers that no time depends on."""
-SIZES = {"roofline": 16_384}
+SIZES = {"roofline": 8_192}
 """Points of a block by tier."""
 SIZE = 32
 """Points of a block in every other tier."""

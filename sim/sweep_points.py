@@ -115,12 +115,24 @@ def _distinct(mine: Resolved, numbers: list[tuple[Number, Ints]], count: int
         return np.zeros(count, dtype=np.int64), [(mine.gpu.value, mine.stack.value)]
     combined, of = np.unique(np.stack([at for _, at in numbers]), axis=1, return_inverse=True)
     machines = []
+    made = [(mine.gpu.value, mine.stack.value)]  # with the first number changed, with the first two, ...
+    before: list[int] = []
     for values in combined.T.tolist():
-        machine: dict[str, Any] = {"gpu": mine.gpu.value, "stack": mine.stack.value}
-        for (number, _), value in zip(numbers, values, strict=True):
-            machine[number.owner] = changed(machine[number.owner], number.path, number.values[value])
-        machines.append((machine["gpu"], machine["stack"]))
+        same = next((i for i, (a, b) in enumerate(zip(values, before, strict=False)) if a != b), len(before))
+        del made[same + 1:]
+        for (number, _), value in zip(numbers[same:], values[same:], strict=True):
+            made.append(_with(made[-1], number, value))
+        before = values
+        machines.append(made[-1])
     return of.reshape(-1).astype(np.int64), machines
+
+
+def _with(machine: tuple[Gpu, Stack], number: Number, value: int) -> tuple[Gpu, Stack]:
+    """The machine with one of a number's values."""
+    gpu, stack = machine
+    if number.owner == "gpu":
+        return changed(gpu, number.path, number.values[value]), stack
+    return gpu, changed(stack, number.path, number.values[value])
 
 
 def _run(side: Side, spread: Spread) -> Run:
@@ -141,13 +153,10 @@ def _played(side: Resolved, spread: Spread) -> Run:
     """The side played on each machine; what it ran is the same on all of them."""
     lines = []
     for point in range(len(spread.chip_of)):
-        gpu, stack = side.gpu.value, side.stack.value
+        machine = side.gpu.value, side.stack.value
         for number, at in spread.numbers:
-            value = number.values[int(at[point])]
-            if number.owner == "gpu":
-                gpu = changed(gpu, number.path, value)
-            else:
-                stack = changed(stack, number.path, value)
+            machine = _with(machine, number, int(at[point]))
+        gpu, stack = machine
         lines.append(play(replace(side, gpu=replace(side.gpu, value=gpu), stack=replace(side.stack, value=stack))))
     return Run(lines[0], np.array([[d.end_ps - d.start_ps for d in line.decodes] for line in lines]).T,
                np.array([line.decode_ps for line in lines]),

@@ -25,11 +25,14 @@ from .fluid import FluidDevice
 from .launch import ONE_BY_ONE, call_ps, gap_ps
 from .power import joules
 from .roofline import ORDER, kernel_times
-from .tally import Tally
+from .tally import Kind, Tally
 from .work import Timed, Work, alone
 
-Ints = NDArray[np.int64]
 PS_PER_S = 10**12
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+TOGETHER = 256
+"""Chips whose kernels are timed at a time: their arrays stay in the processor's cache."""
 
 
 class Chip(NamedTuple):
@@ -64,128 +67,143 @@ class Times(NamedTuple):
     """[rows, N], rows as in Tally.often."""
     bound_ps: dict[str, Ints]
     """[N] each: the time in which any sequence was decoded, by what it waited for."""
+    limited: NDArray[np.bool_]
+    """[N]: whether the board's power limit may stretch a pass; such a run is no sum of its parts, and longer."""
 
 
 def times(tallied: Tally, tier: str, machines: Machines) -> Times:
-    """The run's times on all machines. Raises NotCoveredError where a chip has no figure for the launch mode, or where
-    its power limit could stretch a pass."""
-    known: dict[bool, dict[str, Ints]] = {}
+    """The run's times on all machines. Raises NotCoveredError where a chip has no figure for the launch mode."""
     rows = np.zeros((len(tallied.often), len(machines.chip_of)), dtype=np.int64)
     bounds = {bound: np.zeros(len(machines.chip_of), dtype=np.int64) for bound in BOUNDS}
-    decoding = tallied.sequences
+    limited = np.zeros(len(machines.chips), dtype=np.bool_)
     for mode in dict.fromkeys(kind.mode for kind in tallied.kinds):
         chosen = [i for i, kind in enumerate(tallied.kinds) if kind.mode == mode]
-        persistent = mode == "persistent"
-        if persistent not in known:
-            known[persistent] = kernel_parts(tallied.works, machines.chips, tier, persistent)
-            if tier != "roofline":
-                _within_power(tallied, machines.chips, sum(known[persistent].values()))
-        made = (_one_by_one if mode in ONE_BY_ONE else _captured)(tallied, chosen, mode, known[persistent], machines)
-        for bound, time in made.items():
+        kinds, often = [tallied.kinds[i] for i in chosen], tallied.often[:, chosen]
+        size = len(tallied.works)
+        each = np.array([np.bincount([k for kernels in kind.passes for k in kernels], minlength=size) for kind in kinds])
+        timing = Timing(tallied.works, tier, mode == "persistent")
+        inside, by_bound = _kernels(timing, often @ each, tallied.sequences, machines)
+        if tier != "roofline":  # what nothing beats knows no limit
+            passes = dict.fromkeys(kernels for kind in kinds for kernels in kind.passes)
+            limited |= _limited(np.array([np.bincount(kernels, minlength=size) for kernels in passes]), timing,
+                                machines.chips)
+        if mode in ONE_BY_ONE:
+            idle = _one_by_one(kinds, often, timing.whole(machines.chips)[:, machines.chip_of], mode, machines)
+        else:
+            idle = _captured(kinds, often, each.sum(axis=1), mode, machines)
+        rows += inside
+        for bound, time in by_bound.items():
+            bounds[bound] += time
+        for bound, time in idle.items():
             rows += time
-            bounds[bound] += time[decoding]
-    return Times(rows, bounds)
+            bounds[bound] += time[tallied.sequences]
+    return Times(rows, bounds, limited[machines.chip_of])
 
 
-def _within_power(tallied: Tally, chips: Sequence[Chip], times_ps: Ints | int) -> None:
-    """Refuse chips whose power limit could stretch a pass: then a run is no sum of its parts (power.py).
+def _kernels(timing: Timing, often: Ints, decoding: int, machines: Machines) -> tuple[Ints, dict[str, Ints]]:
+    """Time inside kernels: [rows, N] in all, and [N] by bound of the row `decoding`; often: [rows, works].
 
-    A pass whose kernels alone, without the gaps, need no more than the limit never meets it.
+    In doubles, which are exact up to 2**53 ps, two hours and a half.
     """
-    passes = list(dict.fromkeys(kernels for kind in tallied.kinds for kernels in kind.passes))
-    each = np.zeros((len(passes), len(tallied.works)), dtype=np.int64)
-    for row, kernels in enumerate(passes):
-        np.add.at(each[row], list(kernels), 1)
-    for column, chip in enumerate(chips):
+    weights, count = often.astype(np.float64), len(machines.chips)
+    rows, bounds = np.zeros((len(often), count)), {bound: np.zeros(count) for bound in BOUNDS}
+    for first in range(0, count, TOGETHER):
+        whole, parts = timing.on(machines.chips[first:first + TOGETHER])
+        rows[:, first:first + TOGETHER] = weights @ whole
+        for bound, part in parts.items():
+            bounds[bound][first:first + TOGETHER] = weights[decoding] @ part
+    if rows.max(initial=0) >= 2**53:
+        raise NotCoveredError("a run of more than two hours is too long for a grid")
+    return (rows.astype(np.int64)[:, machines.chip_of],
+            {bound: time.astype(np.int64)[machines.chip_of] for bound, time in bounds.items()})
+
+
+def _limited(passes: Ints, timing: Timing, chips: Sequence[Chip]) -> NDArray[np.bool_]:
+    """[chips]: whether the kernels of some pass [passes, works], without gaps, need more power than the limit."""
+    found = np.zeros(len(chips), dtype=np.bool_)
+    for place, chip in enumerate(chips):
         energy = chip.gpu.energy
         if energy.limit_w is None or energy.static_w is None or energy.window_ps is None:
             continue
-        asked = each @ np.array([joules((Timed(work, 0, ()),), energy) for work in tallied.works])
-        free = (energy.limit_w - energy.static_w) * (each @ times_ps)[:, column] / PS_PER_S
-        if (asked > free).any():
-            raise NotCoveredError(f"{chip.gpu.name}: a pass may reach the power limit of {energy.limit_w:g} W; "
-                                  "such a run is no sum of its parts")
-
-
-def kernel_parts(works: Sequence[Work], chips: Sequence[Chip], tier: str, persistent: bool) -> dict[str, Ints]:
-    """[works, chips] picoseconds of every kernel by what it waited for; bounds that hold nothing are left out."""
-    if tier == "roofline":
-        return _roofline(works, chips)
-    found: dict[str, Ints] = {}
-    for column, chip in enumerate(chips):
-        device = FluidDevice(chip.gpu, chip.kernels)
-        for row, work in enumerate(works):
-            timed = alone(device, work)
-            for bound, time in (timed.without_prologue() if persistent else timed).parts:
-                if bound not in found:
-                    found[bound] = np.zeros((len(works), len(chips)), dtype=np.int64)
-                found[bound][row, column] += time
+        asked = passes @ np.array([joules((Timed(work, 0, ()),), energy) for work in timing.works])
+        seconds = passes @ timing.whole([chip])[:, 0] / PS_PER_S
+        found[place] = (asked > (energy.limit_w - energy.static_w) * seconds).any()
     return found
 
 
-def _roofline(works: Sequence[Work], chips: Sequence[Chip]) -> dict[str, Ints]:
-    """The roofline of all kernels on all chips, one call for each type of operands."""
-    found = {bound: np.zeros((len(works), len(chips)), dtype=np.int64) for bound in ORDER}
+class Timing(NamedTuple):
+    """How the times of kernels are found."""
+
+    works: Sequence[Work]
+    tier: str
+    persistent: bool
+    """Whether they are parts of one persistent kernel."""
+
+    def on(self, chips: Sequence[Chip]) -> tuple[Floats, dict[str, Floats]]:
+        """[works, chips] picoseconds of every kernel: in all, and by what it waited for."""
+        return _roofline(self.works, chips) if self.tier == "roofline" else self._fluid(chips)
+
+    def whole(self, chips: Sequence[Chip]) -> Ints:
+        """[works, chips] picoseconds of every kernel."""
+        return self.on(chips)[0].astype(np.int64)
+
+    def _fluid(self, chips: Sequence[Chip]) -> tuple[Floats, dict[str, Floats]]:
+        whole, found = np.zeros((len(self.works), len(chips))), dict[str, Floats]()
+        for column, chip in enumerate(chips):
+            device = FluidDevice(chip.gpu, chip.kernels)
+            for row, work in enumerate(self.works):
+                timed = alone(device, work)
+                for bound, time in (timed.without_prologue() if self.persistent else timed).parts:
+                    if bound not in found:
+                        found[bound] = np.zeros_like(whole)
+                    found[bound][row, column] += time
+                    whole[row, column] += time
+        return whole, found
+
+
+def _roofline(works: Sequence[Work], chips: Sequence[Chip]) -> tuple[Floats, dict[str, Floats]]:
+    """The roofline of all kernels on all chips: one call for each type of operands."""
+    whole, held = np.zeros((len(works), len(chips))), np.zeros((len(works), len(chips)), dtype=np.int8)
     for dtype in dict.fromkeys(work.dtype for work in works):
         rows = [i for i, work in enumerate(works) if work.dtype == dtype]
         asked = np.array([(works[i].flop, works[i].issued_bytes, works[i].hbm_bytes) for i in rows], dtype=np.int64)
-        time, held = kernel_times(
-            asked[:, :1], asked[:, 1:2], asked[:, 2:], np.array([c.gpu.sm.peak_flop_per_s[dtype] for c in chips]),
-            np.array([c.gpu.l2.bandwidth_bytes_per_s for c in chips]),
-            np.array([c.gpu.hbm.bandwidth_bytes_per_s for c in chips]))
-        for index, bound in enumerate(ORDER):
-            found[bound][rows] = np.where(held == index, time, 0)
-    return found
+        whole[rows], held[rows] = kernel_times(
+            asked[:, :1], asked[:, 1:2], asked[:, 2:], [c.gpu.sm.peak_flop_per_s[dtype] for c in chips],
+            [c.gpu.l2.bandwidth_bytes_per_s for c in chips], [c.gpu.hbm.bandwidth_bytes_per_s for c in chips])
+    return whole, {bound: whole * (held == index) for index, bound in enumerate(ORDER)}
 
 
-def _captured(tallied: Tally, chosen: list[int], mode: str, parts: dict[str, Ints], machines: Machines
-              ) -> dict[str, Ints]:
-    """[rows, N] by bound: units that one call launches."""
-    often = tallied.often[:, chosen]
-    kinds = [tallied.kinds[i] for i in chosen]
-    each = np.zeros((len(kinds), len(tallied.works)), dtype=np.int64)
-    for row, kind in enumerate(kinds):
-        for kernels in kind.passes:
-            np.add.at(each[row], list(kernels), 1)
-    gaps = each.sum(axis=1) - 1
+def _captured(kinds: list[Kind], often: Ints, kernels: Ints, mode: str, machines: Machines) -> dict[str, Ints]:
+    """[rows, N] by bound: time outside kernels of units that one call launches; kernels: in a unit of each kind."""
     waits = np.array([kind.waits for kind in kinds], dtype=np.int64)
     lead, gap, turn = (_of_paces(machines, choose) for choose in (
         lambda pace: max(call_ps(mode, pace.host) + pace.launch.start_ps, pace.launch.stream_gap_ps),
         lambda pace: gap_ps(mode, pace.launch), lambda pace: pace.host.turnaround_ps))
-    made = {bound: (often @ each @ time)[:, machines.chip_of] for bound, time in parts.items()}
-    made["launch"] = np.outer(often.sum(axis=1), lead) + np.outer(often @ gaps, gap)
-    made["host"] = np.outer(often @ waits, turn)
-    return made
+    return {"launch": np.outer(often.sum(axis=1), lead) + np.outer(often @ (kernels - 1), gap),
+            "host": np.outer(often @ waits, turn)}
 
 
-def _one_by_one(tallied: Tally, chosen: list[int], mode: str, parts: dict[str, Ints], machines: Machines
-                ) -> dict[str, Ints]:
-    """[rows, N] by bound: units whose kernels the host launches one after the other."""
+def _one_by_one(kinds: list[Kind], often: Ints, kernel_ps: Ints, mode: str, machines: Machines) -> dict[str, Ints]:
+    """[rows, N] by bound: the same of units whose kernels the host launches one after the other.
+
+    kernel_ps: [works, N].
+    """
     price, start, gap, turn = (_of_paces(machines, choose) for choose in (
         lambda pace: call_ps(mode, pace.host), lambda pace: pace.launch.start_ps,
         lambda pace: pace.launch.stream_gap_ps, lambda pace: pace.host.turnaround_ps))
-    whole = np.sum(list(parts.values()), axis=0)[:, machines.chip_of]
-    often = tallied.often[:, chosen]
-    each = np.zeros((len(chosen), len(tallied.works)), dtype=np.int64)
-    idle = {bound: np.zeros((len(chosen), len(price)), dtype=np.int64) for bound in ("launch", "host")}
-    for row, number in enumerate(chosen):
-        kind = tallied.kinds[number]
-        arrived, free, first = start + 0, np.zeros_like(price), True
-        for kernel in [kernel for kernels in kind.passes for kernel in kernels]:
-            each[row, kernel] += 1
+    idle = {bound: np.zeros((len(kinds), len(price)), dtype=np.int64) for bound in ("launch", "host")}
+    for row, kind in enumerate(kinds):
+        arrived, free = start, np.zeros_like(price)
+        before = start  # the first kernel waits for the launch on an idle GPU, the others for the gap behind the last
+        for kernel in (kernel for kernels in kind.passes for kernel in kernels):
             arrived = arrived + price
-            # The first kernel of a unit waits for the launch on an idle GPU, the others for the gap behind the last.
-            launched = free + (start if first else gap)
-            first = False
-            idle["launch"][row] += launched - free
+            launched = free + before
             begins = np.maximum(launched, arrived)
+            idle["launch"][row] += before
             idle["host"][row] += begins - launched
-            free = begins + whole[kernel]
+            free, before = begins + kernel_ps[kernel], gap
         idle["host"][row] += kind.waits * turn
-    made = {bound: (often @ each @ time)[:, machines.chip_of] for bound, time in parts.items()}
-    for bound, time in idle.items():
-        made[bound] = often @ time
-    return made
+    return {bound: often @ time for bound, time in idle.items()}
 
 
 def _of_paces(machines: Machines, choose: Callable[[Pace], int]) -> Ints:

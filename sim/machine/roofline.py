@@ -27,12 +27,21 @@ def kernel_times(flop: ArrayLike, issued: ArrayLike, missed: ArrayLike, flop_per
 
     flop: multiplications and additions; issued, missed: bytes asked of the L2 and of the HBM; the rest per second.
     """
-    each = np.stack(np.broadcast_arrays(
-        duration_ps(np.asarray(missed), np.asarray(hbm_per_s)),
-        duration_ps(np.asarray(issued), np.asarray(l2_per_s)),
-        duration_ps(np.asarray(flop), np.asarray(flop_per_s)),
-    ))
-    return each.max(axis=0), each.argmax(axis=0)
+    memory, cache, arithmetic = np.broadcast_arrays(
+        _durations(missed, hbm_per_s), _durations(issued, l2_per_s), _durations(flop, flop_per_s))
+    asked = np.maximum(memory, cache)
+    time = np.maximum(asked, arithmetic)
+    return time, np.where(arithmetic > asked, 2, cache > memory)
+
+
+def _durations(amount: ArrayLike, per_s: ArrayLike) -> NDArray[np.int64]:
+    """Picoseconds; a rate that many machines have is divided by once."""
+    amounts, rates = np.asarray(amount), np.asarray(per_s, dtype=np.float64)
+    if not rates.ndim:
+        return np.asarray(duration_ps(amounts, rates))
+    distinct, of = np.unique(rates, return_inverse=True)
+    found: NDArray[np.int64] = duration_ps(amounts, distinct)[..., of.reshape(rates.shape)]
+    return found
 
 
 class RooflineDevice:

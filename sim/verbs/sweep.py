@@ -25,8 +25,10 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def call(given: argparse.Namespace) -> int:
     """Compute what is missing and show what came out."""
+    import os
     from pathlib import Path
 
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the processes share the cores; set before numpy is loaded
     from ..sweep_engines import chosen
     from ..sweep_progress import Meter
     from ..sweep_run import planned, run_in
