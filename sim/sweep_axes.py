@@ -14,16 +14,15 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from decimal import Decimal
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any
 
-from .plain import core, members
 from .provenance import did_you_mean
 from .scenario import Scenario
-from .units import InputError, parse, suffix_of
+from .units import InputError
 
 OPTIONS = tuple(f.name for f in fields(Scenario) if f.name not in ("sets", "record"))
 """Keys without a dot."""
-WHOLE = ("batch", "tokens", "prompt")
+WHOLE = ("batch", "tokens", "prompt", "seed")
 """Options that are whole numbers."""
 MOST_VALUES = 1_000_000
 """Of one axis."""
@@ -174,44 +173,3 @@ def _written(number: Decimal) -> str:
     """A decimal without an exponent and without zeros behind its point."""
     text = format(number, "f")
     return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-# Where a number lies in its description
-
-T = TypeVar("T")
-
-
-def located(cls: type, key: str) -> tuple[str, ...] | None:
-    """The field names (and dictionary keys) that a dotted key leads through; None where it leads to no number."""
-    path: tuple[str, ...] = ()
-    kind: object = cls
-    for part in key.split("."):
-        if isinstance(kind, type) and hasattr(kind, "__dataclass_fields__"):
-            member = members(kind).get(part)
-            if member is None:
-                return None
-            path, kind = (*path, member.name), core(member.type)
-        elif get_origin(kind) is dict:
-            path, kind = (*path, part), get_args(kind)[1]
-        else:
-            return None
-    return path if kind in (int, float) else None
-
-
-def unit_of(path: tuple[str, ...]) -> str:
-    """The unit at the end of the innermost field name that has one, such as `_bytes_per_s`."""
-    return next((suffix_of(name) for name in reversed(path) if suffix_of(name)), "")
-
-
-def number(text: str, path: tuple[str, ...]) -> float:
-    """The number that a text means at that place. Raises InputError."""
-    return parse(text, unit_of(path)) if unit_of(path) else float(text)
-
-
-def changed(description: T, path: tuple[str, ...], value: float) -> T:
-    """A copy of the description with one number changed. Raises ValueError where the description refuses it."""
-    name, rest = path[0], path[1:]
-    whole: Any = description
-    if isinstance(whole, dict):
-        return whole | {name: changed(whole[name], rest, value) if rest else value}  # type: ignore[return-value]
-    return replace(whole, **{name: changed(getattr(whole, name), rest, value) if rest else value})  # type: ignore[no-any-return]

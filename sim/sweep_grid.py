@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .hardware import Gpu
+from .numbers_of import changed, found_at, number, placed
 from .scenario import Resolved, Scenario, resolve
-from .stack import Stack
-from .sweep_axes import Axis, changed, located, number
+from .sweep_axes import Axis
 from .units import InputError, NotCoveredError
 
 if TYPE_CHECKING:
@@ -189,19 +188,25 @@ def _number(axis: Axis, base: Resolved | None) -> Number | None:
     """The axis as a number that leaves the run as it is; None where it may change more."""
     if axis.own or base is None:
         return None
-    head, _, rest = axis.key.partition(".")
-    owner, key, cls = ("stack", rest, Stack) if head == "stack" else ("gpu", axis.key.removeprefix("gpu."), Gpu)
-    path = located(cls, key)
-    if path is None:
+    place = placed(axis.key)
+    where = None if place is None else touches(*place)
+    if place is None or where is None:
         return None
-    dotted = ".".join(path)
-    on_chip = dotted.startswith(ON_CHIP) if owner == "gpu" else any(part in dotted for part in OF_LIBRARY)
-    if not on_chip and not dotted.startswith(BETWEEN) and not (owner == "gpu" and dotted in ON_THE_BILL):
-        return None
+    owner, path = place
     description = getattr(base, owner).value
-    if not _holds(description, path):
+    if found_at(description, path) is None:
         return None
-    return Number(owner, path, tuple(_read(axis.key, text, description, path) for text in axis.texts), on_chip)
+    values = tuple(_read(axis.key, text, description, path) for text in axis.texts)
+    return Number(owner, path, values, where == "chip")
+
+
+def touches(owner: str, path: tuple[str, ...]) -> str | None:
+    """What a number touches: the times of kernels (`chip`), those between (`pace`); None: it may change what is run."""
+    dotted = ".".join(path)
+    if dotted.startswith(ON_CHIP) if owner == "gpu" else owner == "stack" and any(w in dotted for w in OF_LIBRARY):
+        return "chip"
+    between = owner != "model" and dotted.startswith(BETWEEN)
+    return "pace" if between or (owner == "gpu" and dotted in ON_THE_BILL) else None
 
 
 def _read(key: str, text: str, description: Any, path: tuple[str, ...]) -> float:
@@ -214,15 +219,3 @@ def _read(key: str, text: str, description: Any, path: tuple[str, ...]) -> float
     except (InputError, ValueError) as error:
         raise InputError(f"--over {key}={text}: {key}: {error}") from None
     return value
-
-
-def _holds(description: Any, path: tuple[str, ...]) -> bool:
-    """Whether a description has the number that a path leads to; a dictionary may lack it."""
-    for name in path:
-        if isinstance(description, dict):
-            if name not in description:
-                return False
-            description = description[name]
-        else:
-            description = getattr(description, name)
-    return True

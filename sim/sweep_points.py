@@ -7,6 +7,7 @@ the device, several streams) is played point by point; its columns are the same.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -16,10 +17,10 @@ from numpy.typing import NDArray
 from .hardware import Gpu
 from .machine.grid import Chip, Machines, Pace, times
 from .machine.tally import Tally
+from .numbers_of import changed
 from .scenario import Resolved, play, resolve, sides, tallied
 from .shelf import Shelf
 from .stack import Stack
-from .sweep_axes import changed
 from .sweep_figures import Column, Run, columns
 from .sweep_grid import Block, Grid, Number
 from .timeline import BOUNDS
@@ -37,15 +38,38 @@ class Side(NamedTuple):
     tally: Tally | None
 
 
-class Spread(NamedTuple):
-    """The machines of N points."""
+Machine = tuple[Gpu, Stack]
 
-    chips: list[tuple[Gpu, Stack]]
-    paces: list[tuple[Gpu, Stack]]
+
+class Spread(NamedTuple):
+    """The machines of N points: the distinct ones by what kernels' times depend on, and by everything else."""
+
+    chips: list[Machine]
+    paces: list[Machine]
     chip_of: Ints
     pace_of: Ints
-    numbers: list[tuple[Number, Ints]]
-    """What differs, and which of its values each point has."""
+
+    def machine(self, point: int) -> Machine:
+        """The whole machine of a point."""
+        (chip, library), (between, host) = self.chips[self.chip_of[point]], self.paces[self.pace_of[point]]
+        return (replace(between, sm=chip.sm, l2=chip.l2, hbm=chip.hbm, energy=chip.energy),
+                replace(host, kernels=library.kernels))
+
+
+def spread_over(machines: Sequence[Machine]) -> Spread:
+    """Any machines that differ in rates, clocks and prices alone. Parts that are one object are timed once."""
+    chips: dict[tuple[int, ...], int] = {}
+    chip_of = [chips.setdefault(tuple(map(id, (gpu.sm, gpu.l2, gpu.hbm, gpu.energy, stack.kernels))), len(chips))
+               for gpu, stack in machines]
+    distinct = [machines[chip_of.index(number)] for number in range(len(chips))]
+    return Spread(distinct, list(machines), np.array(chip_of), np.arange(len(machines)))
+
+
+def figures_on(walked: Mapping[str, Side], spread: Spread) -> dict[str, Column]:
+    """The columns of a walked run and its rivals on these machines. Raises NotCoveredError."""
+    runs = {key: run_on(side, spread) for key, side in walked.items()}
+    return columns({key: side.resolved for key, side in walked.items()}, runs, [gpu for gpu, _ in spread.chips],
+                   [gpu for gpu, _ in spread.paces], (spread.chip_of, spread.pace_of))
 
 
 class Points:
@@ -63,27 +87,23 @@ class Points:
         """The columns of a block's points; where no data cover them, `refused` says why and nothing else is there."""
         try:
             walked = self._walk(block.group)
-            spread = self._spread(next(iter(walked.values())).resolved, block)
-            runs = {key: _run(side, spread) for key, side in walked.items()}
+            return figures_on(walked, self._spread(next(iter(walked.values())).resolved, block))
         except (NotCoveredError, InputError) as error:
             return {"refused": " ".join(str(error).split())}
-        of = (spread.chip_of, spread.pace_of)
-        return columns({key: side.resolved for key, side in walked.items()}, runs,
-                       [gpu for gpu, _ in spread.chips], [gpu for gpu, _ in spread.paces], of)
 
     def _walk(self, group: int) -> dict[str, Side]:
         """The runs of a group's points, walked through."""
         if self._sides is None or self._sides[0] != group:
             mine = resolve(self.grid.of_group(group), self.shelf)
-            walked = {key: Side(side, self._tally(side)) for key, side in sides(mine, self.shelf).items()}
+            walked = {key: Side(side, self.tally(side)) for key, side in sides(mine, self.shelf).items()}
             self._sides = (group, walked)
         return self._sides[1]
 
-    def _tally(self, side: Resolved) -> Tally | None:
+    def tally(self, side: Resolved) -> Tally | None:
         """The side's walk; rivals are the same in groups that differ in the schedule alone."""
-        scenario = side.scenario
-        key = (side.schedule_name, side.control, side.launch, scenario.batch, scenario.tier, scenario.acceptance,
-               scenario.seed, scenario.sampling, side.trace.digest,
+        # What the names and changes of the scenario mean is in the digests; the rest of it counts as it is.
+        rest = replace(side.scenario, gpu="", stack="", model="", schedule="", trace=None, synth=None, sets=())
+        key = (side.schedule_name, side.control, side.launch, rest, side.trace.digest,
                *(part.digest for part in (side.gpu, side.stack, side.model, side.plan)))
         if key not in self._walked:
             self._walked[key] = _tally(side)
@@ -98,7 +118,7 @@ class Points:
                    for number in (grid.numbers[place] for place in grid.dimensions[dimension]) if number is not None]
         chip_of, chips = _distinct(mine, [pair for pair in numbers if pair[0].on_chip], at.shape[1])
         pace_of, paces = _distinct(mine, [pair for pair in numbers if not pair[0].on_chip], at.shape[1])
-        return Spread(chips, paces, chip_of, pace_of, numbers)
+        return Spread(chips, paces, chip_of, pace_of)
 
 
 def _tally(side: Resolved) -> Tally | None:
@@ -109,7 +129,7 @@ def _tally(side: Resolved) -> Tally | None:
 
 
 def _distinct(mine: Resolved, numbers: list[tuple[Number, Ints]], count: int
-              ) -> tuple[Ints, list[tuple[Gpu, Stack]]]:
+              ) -> tuple[Ints, list[Machine]]:
     """(which of the machines each point has, the distinct machines) for some numbers of `count` points."""
     if not numbers:
         return np.zeros(count, dtype=np.int64), [(mine.gpu.value, mine.stack.value)]
@@ -127,7 +147,7 @@ def _distinct(mine: Resolved, numbers: list[tuple[Number, Ints]], count: int
     return of.reshape(-1).astype(np.int64), machines
 
 
-def _with(machine: tuple[Gpu, Stack], number: Number, value: int) -> tuple[Gpu, Stack]:
+def _with(machine: Machine, number: Number, value: int) -> Machine:
     """The machine with one of a number's values."""
     gpu, stack = machine
     if number.owner == "gpu":
@@ -135,7 +155,7 @@ def _with(machine: tuple[Gpu, Stack], number: Number, value: int) -> tuple[Gpu, 
     return gpu, changed(stack, number.path, number.values[value])
 
 
-def _run(side: Side, spread: Spread) -> Run:
+def run_on(side: Side, spread: Spread) -> Run:
     """The side's times on all machines."""
     if side.tally is None:
         return _played(side.resolved, spread)
@@ -153,10 +173,7 @@ def _played(side: Resolved, spread: Spread) -> Run:
     """The side played on each machine; what it ran is the same on all of them."""
     lines = []
     for point in range(len(spread.chip_of)):
-        machine = side.gpu.value, side.stack.value
-        for number, at in spread.numbers:
-            machine = _with(machine, number, int(at[point]))
-        gpu, stack = machine
+        gpu, stack = spread.machine(point)
         lines.append(play(replace(side, gpu=replace(side.gpu, value=gpu), stack=replace(side.stack, value=stack))))
     return Run(lines[0], np.array([[d.end_ps - d.start_ps for d in line.decodes] for line in lines]).T,
                np.array([line.decode_ps for line in lines]),

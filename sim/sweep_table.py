@@ -15,10 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from .hardware import Gpu
-from .model import Model
-from .stack import Stack
-from .sweep_axes import Axis, located, number, unit_of
+from .numbers_of import number, placed, unit_of
+from .sweep_axes import Axis
 from .sweep_figures import COUNTS, Column
 from .sweep_grid import Grid
 
@@ -141,9 +139,7 @@ def _coordinates(grid: Grid, first: int, stop: int) -> Iterator[tuple[str, Any]]
 
 def unit_axes(axis: Axis) -> dict[str, list[float]]:
     """The axis in the unit of its field, under a name that ends in it: hbm.bandwidth_bytes_per_s; empty without one."""
-    head, _, rest = axis.key.partition(".")
-    cls: type = {"stack": Stack, "model": Model}.get(head, Gpu)
-    path = located(cls, rest if head in ("stack", "model", "gpu") else axis.key)
-    if path is None or not unit_of(path):
+    place = placed(axis.key)
+    if place is None or not unit_of(place[1]):
         return {}
-    return {f"{axis.key}{unit_of(path)}": [number(text, path) for text in axis.texts]}
+    return {f"{axis.key}{unit_of(place[1])}": [number(text, place[1]) for text in axis.texts]}
