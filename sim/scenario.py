@@ -191,14 +191,17 @@ def play(resolved: Resolved) -> Timeline:
     return line
 
 
-def tallied(resolved: Resolved) -> Tally:
-    """What a run is made of, without its times. Raises NotCoveredError where they are no sum of its parts."""
+def tallied(resolved: Resolved, cut_for: Gpu | None = None) -> Tally:
+    """What a run is made of, without its times; `cut_for`: the GPU for which its libraries chose tiles and splits.
+
+    Raises NotCoveredError where its time is no sum of its parts.
+    """
     from .machine.build import tally_of
 
     return tally_of(resolved.gpu.value, resolved.stack.value, resolved.model.value,
                     resolved.drawn(resolved.schedule.needs().rejects),
                     _setting(resolved), resolved.scenario.tier, program_of(resolved),
-                    sorted({s.first for s in resolved.trace.sequences}))
+                    sorted({s.first for s in resolved.trace.sequences}), cut_for)
 
 
 def _setting(resolved: Resolved) -> Setting:

@@ -121,6 +121,11 @@ class Points:
         return Spread(chips, paces, chip_of, pace_of)
 
 
+def walked_side(side: Resolved) -> Side:
+    """A run walked through, as far as that gives its times."""
+    return Side(side, _tally(side))
+
+
 def _tally(side: Resolved) -> Tally | None:
     try:
         return tallied(side)

@@ -61,9 +61,13 @@ def sim_machine(gpu: Gpu, stack: Stack, model: Model, plan: Plan, setting: Setti
 
 
 def tally_of(gpu: Gpu, stack: Stack, model: Model, plan: Plan, setting: Setting, tier: str, program: Program,
-             prompts: Iterable[int]) -> Tally:
-    """What a program is made of on this chip; the times are another step (grid.times). Raises NotCoveredError."""
-    lowering = Lowering(model, plan, stack.kernels, gpu.generation, gpu.sm.count)
+             prompts: Iterable[int], cut_for: Gpu | None = None) -> Tally:
+    """What a program is made of on this chip; the times are another step (grid.times).
+
+    cut_for: the GPU for which the libraries chose tiles and splits, this one by default. Raises NotCoveredError.
+    """
+    known = cut_for or gpu
+    lowering = Lowering(model, plan, stack.kernels, known.generation, known.sm.count)
     computer = _computer(gpu, stack, lowering, tier, device=Untimed())
     return tally(program, computer, setting, Recorder(model, "summary"), prompts)
 
