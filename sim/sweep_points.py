@@ -168,6 +168,8 @@ def run_on(side: Side, spread: Spread) -> Run:
     found = times(tally, side.resolved.scenario.tier, Machines(
         [Chip(gpu, stack.kernels) for gpu, stack in spread.chips],
         [Pace(gpu.launch, stack.host) for gpu, stack in spread.paces], spread.chip_of, spread.pace_of))
+    if found.limited.any():  # a power limit is told by what came before, so those runs are played
+        return _played(side.resolved, spread)
     prompt = {s.id: tally.prompts.index(s.first) for s in side.resolved.trace.sequences}
     ahead = [prompt[decode.sequence] for decode in tally.line.decodes]
     return Run(tally.line, found.rows_ps[:count], found.rows_ps[count], found.rows_ps[count + 1:][ahead],

@@ -11,7 +11,7 @@ run uses; the fluid tier simulates each distinct kernel once on each distinct ch
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -75,59 +75,66 @@ def times(tallied: Tally, tier: str, machines: Machines) -> Times:
     """The run's times on all machines. Raises NotCoveredError where a chip has no figure for the launch mode."""
     rows = np.zeros((len(tallied.often), len(machines.chip_of)), dtype=np.int64)
     bounds = {bound: np.zeros(len(machines.chip_of), dtype=np.int64) for bound in BOUNDS}
-    limited = np.zeros(len(machines.chips), dtype=np.bool_)
+    limited = np.zeros(len(machines.chip_of), dtype=np.bool_)
     for mode in dict.fromkeys(kind.mode for kind in tallied.kinds):
         chosen = [i for i, kind in enumerate(tallied.kinds) if kind.mode == mode]
         kinds, often = [tallied.kinds[i] for i in chosen], tallied.often[:, chosen]
-        size = len(tallied.works)
-        each = np.array([np.bincount([k for kernels in kind.passes for k in kernels], minlength=size) for kind in kinds])
+        each = _counts((sum(kind.passes, ()) for kind in kinds), len(tallied.works))
+        passes = _counts(dict.fromkeys(kernels for kind in kinds for kernels in kind.passes), len(tallied.works))
         timing = Timing(tallied.works, tier, mode == "persistent")
-        inside, by_bound = _kernels(timing, often @ each, tallied.sequences, machines)
-        if tier != "roofline":  # what nothing beats knows no limit
-            passes = dict.fromkeys(kernels for kind in kinds for kernels in kind.passes)
-            limited |= _limited(np.array([np.bincount(kernels, minlength=size) for kernels in passes]), timing,
-                                machines.chips)
+        inside = _kernels(timing, often @ each, tallied.sequences, passes, machines)
         if mode in ONE_BY_ONE:
-            idle = _one_by_one(kinds, often, timing.whole(machines.chips)[:, machines.chip_of], mode, machines)
+            idle = _one_by_one(kinds, often, timing.on(machines.chips)[0].astype(np.int64)[:, machines.chip_of], mode,
+                               machines)
         else:
             idle = _captured(kinds, often, each.sum(axis=1), mode, machines)
-        rows += inside
-        for bound, time in by_bound.items():
+        rows += inside.rows_ps
+        limited |= inside.limited
+        for bound, time in inside.bound_ps.items():
             bounds[bound] += time
         for bound, time in idle.items():
             rows += time
             bounds[bound] += time[tallied.sequences]
-    return Times(rows, bounds, limited[machines.chip_of])
+    return Times(rows, bounds, limited)
 
 
-def _kernels(timing: Timing, often: Ints, decoding: int, machines: Machines) -> tuple[Ints, dict[str, Ints]]:
-    """Time inside kernels: [rows, N] in all, and [N] by bound of the row `decoding`; often: [rows, works].
+def _counts(lists: Iterable[tuple[int, ...]], size: int) -> Ints:
+    """[lists, size]: how often each number is in each list."""
+    return np.array([np.bincount(numbers, minlength=size) for numbers in lists])
+
+
+def _kernels(timing: Timing, often: Ints, decoding: int, passes: Ints, machines: Machines) -> Times:
+    """Time inside kernels; often: [rows, works]; decoding: the row whose bounds are told; passes: [passes, works].
 
     In doubles, which are exact up to 2**53 ps, two hours and a half.
     """
     weights, count = often.astype(np.float64), len(machines.chips)
     rows, bounds = np.zeros((len(often), count)), {bound: np.zeros(count) for bound in BOUNDS}
+    limited = np.zeros(count, dtype=np.bool_)
     for first in range(0, count, TOGETHER):
-        whole, parts = timing.on(machines.chips[first:first + TOGETHER])
+        chips = machines.chips[first:first + TOGETHER]
+        whole, parts = timing.on(chips)
         rows[:, first:first + TOGETHER] = weights @ whole
         for bound, part in parts.items():
             bounds[bound][first:first + TOGETHER] = weights[decoding] @ part
+        if timing.tier != "roofline":  # what nothing beats knows no limit
+            limited[first:first + TOGETHER] = _limited(timing.works, passes, whole, chips)
     if rows.max(initial=0) >= 2**53:
         raise NotCoveredError("a run of more than two hours is too long for a grid")
-    return (rows.astype(np.int64)[:, machines.chip_of],
-            {bound: time.astype(np.int64)[machines.chip_of] for bound, time in bounds.items()})
+    of = machines.chip_of
+    return Times(rows.astype(np.int64)[:, of], {bound: time.astype(np.int64)[of] for bound, time in bounds.items()},
+                 limited[of])
 
 
-def _limited(passes: Ints, timing: Timing, chips: Sequence[Chip]) -> NDArray[np.bool_]:
-    """[chips]: whether the kernels of some pass [passes, works], without gaps, need more power than the limit."""
-    found = np.zeros(len(chips), dtype=np.bool_)
+def _limited(works: Sequence[Work], passes: Ints, whole: Floats, chips: Sequence[Chip]) -> NDArray[np.bool_]:
+    """[chips]: whether the kernels of some pass, without the gaps between them, need more power than the limit."""
+    found, took = np.zeros(len(chips), dtype=np.bool_), passes @ whole / PS_PER_S
     for place, chip in enumerate(chips):
         energy = chip.gpu.energy
         if energy.limit_w is None or energy.static_w is None or energy.window_ps is None:
             continue
-        asked = passes @ np.array([joules((Timed(work, 0, ()),), energy) for work in timing.works])
-        seconds = passes @ timing.whole([chip])[:, 0] / PS_PER_S
-        found[place] = (asked > (energy.limit_w - energy.static_w) * seconds).any()
+        asked = passes @ np.array([joules((Timed(work, 0, ()),), energy) for work in works])
+        found[place] = (asked > (energy.limit_w - energy.static_w) * took[:, place]).any()
     return found
 
 
@@ -142,10 +149,6 @@ class Timing(NamedTuple):
     def on(self, chips: Sequence[Chip]) -> tuple[Floats, dict[str, Floats]]:
         """[works, chips] picoseconds of every kernel: in all, and by what it waited for."""
         return _roofline(self.works, chips) if self.tier == "roofline" else self._fluid(chips)
-
-    def whole(self, chips: Sequence[Chip]) -> Ints:
-        """[works, chips] picoseconds of every kernel."""
-        return self.on(chips)[0].astype(np.int64)
 
     def _fluid(self, chips: Sequence[Chip]) -> tuple[Floats, dict[str, Floats]]:
         whole, found = np.zeros((len(self.works), len(chips))), dict[str, Floats]()
