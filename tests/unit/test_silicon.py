@@ -104,7 +104,7 @@ SHAPES = [(m, n, k) for m in (1, 2, 8, 16, 64) for n in (512, 1024, 4096, 16384)
 
 
 def predicted(shapes, gpu="h200_sxm", stack="vllm_0_24"):
-    bench = Bench(load_gpu(gpu).value, load_stack(stack).value)
+    bench = Bench(silicon.bursting(load_gpu(gpu).value), load_stack(stack).value)
     return [bench.predict(Linear(*shape), ROTATED).time_ps / 1e6 for shape in shapes]
 
 
