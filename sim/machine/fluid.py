@@ -116,6 +116,22 @@ class FluidDevice:
             ended += [_timed(kernel, end) for kernel in self._step(end)]
         return ended
 
+    def alone(self, work: Work) -> Timed:
+        """A kernel that has the idle device to itself: the same waves, without looking for what comes next."""
+        load, places = self._loads.of(work), int(self._sms * work.grid.per_sm + 1e-9)
+        kernel = _Kernel(work, load, 0, load.fixed_ps, 0)
+        end, left, alike = load.fixed_ps + load.latency_ps, work.grid.ctas, None
+        while left:
+            ctas = min(left, places)
+            if alike is None or alike.ctas != ctas:
+                alike = self._made(kernel, ctas, 0)
+                _flow_on(alike, _shares([alike], self._loads.widths)[0], 0)
+            held = alike.event * alike.moving * ctas / ctas
+            kernel.parts[alike.pipe] = kernel.parts.get(alike.pipe, 0.0) + held
+            end += alike.event
+            left -= ctas
+        return _timed(kernel, end)
+
     def _back_to(self, now: int) -> None:
         """Undo the look ahead beyond `now`."""
         event = self._end
@@ -166,6 +182,10 @@ class FluidDevice:
             kernel.parts["wait"] = kernel.parts.get("wait", 0.0) + now - kernel.idle_from
         kernel.unplaced -= ctas
         kernel.placed += ctas
+        return self._made(kernel, ctas, event)
+
+    def _made(self, kernel: _Kernel, ctas: int, event: int) -> _Wave:
+        load, grid = kernel.load, kernel.work.grid
         limit, loop = min(ctas * load.in_flight, min(ctas, self._sms) * load.one_sm), ctas * load.loop
         flow = Flow(float(ctas * grid.inflight_bytes), limit, load.uses)
         held = flow if limit <= loop else Flow(flow.weight, loop, load.uses)
@@ -176,11 +196,7 @@ class FluidDevice:
         now = self._state.now
         flowing = [wave for wave in self._state.waves if wave.rate or wave.event <= now]
         for wave, share in zip(flowing, _shares(flowing, self._loads.widths), strict=True):
-            x = share / wave.loop
-            rate = share / (x + math.exp(-x))
-            if rate != wave.rate:
-                wave.rate, wave.moving, wave.pipe = rate, rate / share, _held_by(wave, share)
-                wave.event = now + duration_ps(max(wave.left, 0.0), rate)
+            _flow_on(wave, share, now)
 
 
 @dataclass(slots=True, eq=False)
@@ -252,6 +268,15 @@ def _shares(waves: list[_Wave], pipes: tuple[float, ...]) -> list[float]:
         if shares[i] >= wave.loop:
             shares[i] = max_min([*held[:i], wave.flow, *held[i + 1:]], pipes)[i]
     return shares
+
+
+def _flow_on(wave: _Wave, share: float, now: int) -> None:
+    """From now on a wave takes what the pipes give it and its own loop allows."""
+    x = share / wave.loop
+    rate = share / (x + math.exp(-x))
+    if rate != wave.rate:
+        wave.rate, wave.moving, wave.pipe = rate, rate / share, _held_by(wave, share)
+        wave.event = now + duration_ps(max(wave.left, 0.0), rate)
 
 
 def _held_by(wave: _Wave, share: float) -> str:

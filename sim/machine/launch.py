@@ -159,21 +159,19 @@ class Launcher:
         self._count += 1
         bound: dict[str, int] = {"launch": 0, "host": 0}
         spans: list[Span] = []
-        ran: list[Timed] = []
+        kernels = tuple([kernel.without_prologue() for kernel in computed.kernels]) if persistent else computed.kernels
         now = 0
-        for index, whole in enumerate(computed.kernels):
-            kernel = whole.without_prologue() if persistent else whole
+        for index, kernel in enumerate(kernels):
             if index:
                 for why, until in pace.follow(now, host, index):
                     bound[why] += until - now
                     now = until
-            ran.append(kernel)
             if self.keeps_spans:
                 spans.append(span_of(kernel, now))
             for why, part in kernel.parts:
                 bound[why] = bound.get(why, 0) + part
             now += kernel.duration_ps
-        return Body(self._count, tuple(spans), now, tuple((b, t) for b, t in bound.items() if t), tuple(ran))
+        return Body(self._count, tuple(spans), now, tuple((b, t) for b, t in bound.items() if t), kernels)
 
 
 def call_ps(mode: str, host: HostWork) -> int:

@@ -50,7 +50,7 @@ class SimMachine:
         """When the device has done everything it was given."""
         self._unit: list[Pass] = []
         self._last: Unit = []
-        """The last unit that was launched, without its rows."""
+        """The last unit that was launched."""
         self._ends: dict[int, int] = {}
         self._open: deque[int] = deque()
         """Ends of units whose decision the host has not read yet (lagged control)."""
@@ -126,8 +126,9 @@ class SimMachine:
             return
         if control.where == "device":
             self._free = self._now = max(self._free, self._now) + self._setting.stack.host.turnaround_ps
+        empty = [(item._replace(rows=(), exits=()), shape._replace(rows=())) for item, shape in self._last]
         for _ in range(control.lag):
-            self._give(self._last, late=True)
+            self._give(empty, late=True)
             self._read_late(self._free)
         self._open.clear()
 
@@ -164,8 +165,7 @@ class SimMachine:
             recorder.spend("wait", begin, begin + behind)
         recorder.unit()
         self._now = host
-        if not late:
-            self._last = [(item._replace(rows=(), exits=()), shape._replace(rows=())) for item, shape in unit]
+        self._last = unit
 
     def _shape(self, item: Pass) -> PassShape:
         """What the pass's kernels depend on; refused where they would run beside others."""

@@ -60,6 +60,10 @@ def clocked(parts: Iterable[tuple[str, int]], added: int) -> tuple[tuple[str, in
     return tuple(shares)
 
 
+MOST_OPEN = 4096
+"""Passes below the limit that are brought into the mean together: nothing asks for it before one is above."""
+
+
 class Governor:
     """The mean power of one board over a run, and how long it stretches passes."""
 
@@ -68,12 +72,21 @@ class Governor:
         self._limits = limit is not None and static is not None and window is not None and limit > static
         self._limit, self._static, self._window = limit or 0.0, static or 0.0, window or 1
         self._mean, self._last = self._static, 0
+        self._since: list[tuple[int, float]] = []
+        """(time, energy) of passes that could not meet the limit, not in the mean yet."""
 
     def added_ps(self, end: int, energy_j: float) -> int:
         """A pass of this energy would end at `end` (later than the one before): by how much later it does."""
         if not self._limits:
             return 0
         took = end - self._last
+        if energy_j * 1e12 <= (self._limit - self._static) * took and len(self._since) < MOST_OPEN:
+            self._since.append((took, energy_j))
+            self._last = end
+            return 0
+        for each in self._since:
+            self._mean = self._after(*each)
+        self._since.clear()
         added = 0
         if self._after(took, energy_j) > self._limit:
             # At its own mean power of the limit it ends soon enough whatever came before.

@@ -125,7 +125,7 @@ class Recorder:
         live = len(rows)
         if item.model == TARGET:
             count.passes += sweeps
-            count.sequence_passes += sweeps * len({row.sequence for row in rows})
+            count.sequence_passes += sweeps * (live if live < 2 else len({row.sequence for row in rows}))
             count.row_passes += sweeps * live
             count.idle_row_passes += sweeps * idle
             count.padded_row_passes += sweeps * padded

@@ -18,6 +18,9 @@ from ..program import TARGET, Pass, Row
 from .recorder import Shown
 from .setting import Setting
 
+MOST_KEPT = 4096
+"""Shapes kept at a time."""
+
 _CODA = -1
 """Where rows of all depths meet."""
 
@@ -47,6 +50,8 @@ class Shaper:
         self._codas = frozenset(name for name, model in models.items() if model.coda)
         """Models that have layers behind the group, where all rows that are read meet."""
         self._windows = {name: model.window for name, model in models.items() if model.window is not None}
+        self._known: dict[tuple[object, ...], PassShape] = {}
+        """Shapes of passes no two of whose rows meet."""
         self._parents: dict[int, int | None] = {}
         """Tokens in flight whose input is a guess, and their parents."""
 
@@ -74,24 +79,44 @@ class Shaper:
 
     def shape(self, item: Pass) -> PassShape:
         """What the pass's kernels depend on."""
-        setting, block = self._setting, self._block
-        exits = frozenset(item.exits)
-        entered = [row for row in item.rows if row.depth == 0]
-        self._parents.update((row.token, row.parent) for row in entered if row.source is not None)
-        entering, rows = len(entered), []
-        meeting: dict[tuple[int, int], _Met] = {}
-        meets = False
+        block, exits = self._block, item.exits
+        places: list[int] = []
+        key: list[object] = [item.model, item.repetitions, len(exits)]
+        reads, meeting = 0, set()
         keys = self._keys(item)
-        for index, row in enumerate(item.rows):
-            token, sequence, _, depth, _, _ = row
+        for (token, sequence, _, depth, parent, source), attended in zip(item.rows, keys, strict=True):
             place = self._place.get(sequence)
             if place is None:
                 place = self._place[sequence] = self._vacant.pop()
+            if depth == 0 and source is not None:
+                self._parents[token] = parent
+            places.append(place)
             read = token in exits
-            own = self._own(meeting, (place, depth), row)
+            reads += read
+            meeting.add((place, depth))
+            key += (place, depth, -(-attended // block), read)
+        if len(meeting) < len(places) or (reads > 1 and item.model in self._codas):
+            return self._shape(item, places, keys)
+        known = self._known.get(found := tuple(key))
+        if known is None:
+            if len(self._known) >= MOST_KEPT:
+                self._known.clear()
+            known = self._known[found] = self._shape(item, places, keys)
+        return known
+
+    def _shape(self, item: Pass, places: list[int], keys: list[int]) -> PassShape:
+        setting, block = self._setting, self._block
+        exits = frozenset(item.exits)
+        rows = []
+        meeting: dict[tuple[int, int], _Met] = {}
+        meets = False
+        for place, row, attended in zip(places, item.rows, keys, strict=True):
+            read = row.token in exits
+            own = self._own(meeting, (place, row.depth), row)
             coda_own = self._own(meeting, (place, _CODA), row) if read and item.model in self._codas else None
             meets = meets or own is not None or coda_own is not None
-            rows.append(RowShape(place, depth, -(-keys[index] // block) * block, read, own, coda_own))
+            rows.append(RowShape(place, row.depth, -(-attended // block) * block, read, own, coda_own))
+        entering = sum(row.depth == 0 for row in item.rows)
         heads, width = len(item.exits), len(rows)
         if setting.slots is not None and item.model == TARGET:
             width = setting.slots * setting.places

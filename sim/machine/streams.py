@@ -76,7 +76,7 @@ class StreamsMachine:
         """Device and stream of a pass."""
         self._issued: list[tuple[Pass, PassShape]] = []
         self._last: list[tuple[Pass, PassShape]] = []
-        """Passes that were issued and not launched; those that were launched together last, without their rows."""
+        """Passes that were issued and not launched; those that were launched together last."""
         self._home: dict[int, tuple[int, int]] = {}
         """Device and stream of a sequence's last pass by the target."""
         self._open: deque[list[Job]] = deque()
@@ -200,8 +200,7 @@ class StreamsMachine:
     def _launch(self) -> Generator[simpy.Event, Any, None]:
         """Give all units to their streams; the host is busy for as long as its calls take."""
         if self._issued:
-            self._last = [(item._replace(rows=(), exits=()), shape._replace(rows=())) for item, shape in self._issued]
-            self._issued.clear()
+            self._last, self._issued = self._issued, []
         while self._units:
             on = next(iter(self._units))
             entries = self._units.pop(on)
@@ -252,7 +251,7 @@ class StreamsMachine:
         """Launch behind the end what a host that lags launches before it sees that end."""
         for _ in range(self._setting.control.lag):
             jobs = []
-            for item, shape in self._last:
+            for item, shape in ((i._replace(rows=(), exits=()), s._replace(rows=())) for i, s in self._last):
                 computer = self._parts[item.device].computers[item.model]
                 job = self._put(-1, (item.device, item.stream), shape, computer.count(shape),
                                 partial(_computed, computer, shape), ())

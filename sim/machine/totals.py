@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from ..timeline import KernelTotal
 from .work import Timed
@@ -23,6 +24,7 @@ def enter(totals: dict[str, KernelTotal], kernels: Iterable[Timed], times: int) 
             total.bound_ps[why] += times * time
 
 
+@lru_cache(maxsize=4096)
 def _without_layer(name: str) -> str:
     """`group1.linear:qkv` as `group.linear:qkv`."""
     where, _, what = name.partition(".")

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from speedsim import load_gpu, load_stack
 from speedsim.kernels.demand import Grid
 from speedsim.machine import fluid
 from speedsim.machine.fluid import FluidDevice
@@ -417,3 +418,15 @@ def test_the_gap_between_small_kernels_already_holds_their_latency():
     missing = alone(FluidDevice(card, library()), work(10, family="elementwise"))
     assert dict(missing.parts) == {"latency": 200_000, "hbm": 10}
     assert alone(FluidDevice(card, library()), work(0, 10)).duration_ps > 100_000
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 3000), st.integers(1, 40), st.integers(1, 3), st.integers(0, 10**8), st.integers(0, 10**8),
+       st.integers(0, 10**10), st.sampled_from(["gemm", "attention", "elementwise"]))
+def test_a_kernel_alone_takes_the_shorter_way_to_the_same_picosecond(ctas, steps, per_sm, issued, missed, flop, family):
+    gpu, kernels = load_gpu("h200_sxm").value, load_stack("torch_graph").value.kernels
+    work = Work("k", family, "bf16", flop, max(issued, missed), missed, Grid(ctas, steps, 32768, per_sm))
+    device = FluidDevice(gpu, kernels)
+    device.start(work, 0)
+    end = device.next_end()
+    assert device.advance(end) == [FluidDevice(gpu, kernels).alone(work)]
