@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import gc
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -11,14 +14,22 @@ from typing import Any
 from .parsing import Parser
 from .units import InputError, NotCoveredError
 
+UNWRITABLE = (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG, errno.EDQUOT)
+"""What a standard output that takes no more fails with."""
+RARELY = (200_000, 50, 50)
+"""Runs make many small tuples that live for long, and few cycles: Python looks for those less often than by itself."""
+
 OK, CHECK_FAILED, INPUT, NOT_COVERED, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code: 0 ok, 1 check failed, 2 input, 3 not covered, 130 interrupted."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    gc.set_threshold(*RARELY)
     try:
-        return _dispatch(given)
+        code = _dispatch(given)
+        sys.stdout.flush()
+        return code
     except InputError as error:
         print(_one_line(error), file=sys.stderr)
         return INPUT
@@ -28,8 +39,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        sys.stderr.close()
+        _say_no_more()
         return OK
+    except OSError as error:
+        if error.filename is not None or error.errno not in UNWRITABLE:
+            raise
+        _say_no_more()
+        print(f"speedsim: standard output: {error.strerror}", file=sys.stderr)
+        return INPUT
+
+
+def _say_no_more() -> None:
+    """What is still to be written to standard output would fail again when Python ends."""
+    if sys.__stdout__ is not None and sys.stdout is sys.__stdout__:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())
 
 
 def _one_line(error: Exception) -> str:

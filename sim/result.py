@@ -8,7 +8,7 @@ document "speedsim-result/1".
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -53,9 +53,13 @@ class Answer:
 
 
 def answer(scenario: Scenario) -> Answer:
-    """Run the scenario and its rivals. Raises InputError and NotCoveredError."""
+    """Run the scenario and its rivals, of which passes are not kept. Raises InputError and NotCoveredError."""
     mine = resolve(scenario)
-    runs = {key: (side, play(side)) for key, side in sides(mine).items()}
+    runs: dict[str, tuple[Resolved, Timeline]] = {}
+    for key, side in sides(mine).items():
+        kept = side if not runs or scenario.record == "kernels" else replace(side, scenario=replace(
+            side.scenario, record="summary"))
+        runs[key] = (side, play(kept))
     return Answer(mine, runs)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from .units import InputError
+
 if TYPE_CHECKING:
     from .result import Answer
     from .scenario import Resolved
@@ -80,27 +82,35 @@ def _bars(result: Answer) -> Iterator[str]:
 
 
 def listing(what: str) -> Iterator[str]:
-    """Names of one kind with a title each."""
-    from .catalog import load_gpu, load_model, load_stack
-    from .registry import names, schedule
+    """Names of one kind with a title each; of a file that cannot be read, why."""
+    from .registry import names
 
     all_names = names(what)
     width = max((len(name) for name in all_names), default=0)
     for name in all_names:
-        if what == "schedules":
-            title = (schedule(name).__doc__ or "").strip().split("\n")[0]
-        elif what == "traces":
-            from .registry import find
-            from .trace import header
-
-            head = header(find("traces", name))
-            steps = f"steps of {head.get('draft_tokens')} proposed tokens"
-            held = steps if head["kind"] == "steps" else f"{head['repetitions']} repetitions"
-            title = f"recorded from {head['model']}, {held}"
-        else:
-            load: Any = {"gpus": load_gpu, "stacks": load_stack, "models": load_model}[what]
-            title = load(name).value.title
+        try:
+            title = _title(what, name)
+        except InputError as error:
+            title = f"cannot be read: {str(error).splitlines()[0]}"
         yield f"{name:<{width}}  {title}"
+
+
+def _title(what: str, name: str) -> str:
+    from .catalog import load_gpu, load_model, load_stack
+    from .registry import find, schedule
+
+    if what == "schedules":
+        return (schedule(name).__doc__ or "").strip().split("\n")[0]
+    if what == "traces":
+        from .trace import header
+
+        head = header(find("traces", name))
+        steps = f"steps of {head.get('draft_tokens')} proposed tokens"
+        held = steps if head["kind"] == "steps" else f"{head['repetitions']} repetitions"
+        return f"recorded from {head['model']}, {held}"
+    load: Any = {"gpus": load_gpu, "stacks": load_stack, "models": load_model}[what]
+    title: str = load(name).value.title
+    return title
 
 
 def description(what: str, name: str, as_json: bool) -> str:
