@@ -83,6 +83,16 @@ def suffix_of(name: str) -> str:
     return next((suffix for suffix in _DIMENSIONS if name.endswith(suffix)), "")
 
 
+def meaning_of(suffix: str) -> str:
+    """What a unit at the end of a name measures: `a rate in bytes`."""
+    return _DIMENSIONS[suffix].noun
+
+
+def example_of(suffix: str) -> str:
+    """A quantity in such a unit: `4917 GB/s`."""
+    return _DIMENSIONS[suffix].example
+
+
 def stem_of(name: str) -> str:
     """A field's name without its unit: the key in a file."""
     return name.removesuffix(suffix_of(name))
