@@ -36,11 +36,10 @@ class Many:
         self._distances: list[int] = []
         """Bytes between two readings of a layer's weights, or keys and values; 0: they are cold."""
         for number, layer in enumerate(layers):
-            for index, kernel in enumerate(lowered(layer, gpu, software)):
+            kernels = lowered(layer, gpu, software)
+            self._distances.append(buffers * sum(size for kernel in kernels for _, size in kernel.stored))
+            for kernel in kernels:
                 demand, missed = kernel.demand, 0
-                if not index:
-                    read = sum(size for tensor, size in demand.reads if tensor.kind != "activations")
-                    self._distances.append(buffers * read)
                 for tensor, size in (*demand.reads, *demand.writes):
                     if tensor.kind != "activations":
                         stored.append((len(works), size))

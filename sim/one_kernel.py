@@ -57,7 +57,7 @@ class Linear(NamedTuple):
         """A decoder that is this layer alone."""
         return _only(self.dtype, d_model=self.k, ffn=self.n)
 
-    def shape(self, block: int) -> PassShape:
+    def shape(self) -> PassShape:
         """The pass that runs it once."""
         return PassShape((), self.rows, 0, 0)
 
@@ -82,10 +82,11 @@ class Attention(NamedTuple):
         """A decoder that is this attention alone."""
         return _only(self.dtype, q_heads=self.heads, kv_heads=self.kv_heads, head_dim=self.head_dim)
 
-    def shape(self, block: int) -> PassShape:
-        """The pass that runs it once; contexts are rounded up to the backend's block, as in a decode step."""
+    def shape(self) -> PassShape:
+        """The pass that runs it once."""
         keys = [max(1, self.context - i) for i in reversed(range(self.rows))]
-        rows = tuple(RowShape(place, 0, -(-k // block) * block, False) for place in range(self.batch) for k in keys)
+        rows = tuple(RowShape(place, 0, k, False, 1 if i else None)
+                     for place in range(self.batch) for i, k in enumerate(keys))
         return PassShape(rows, len(rows), 0, 0)
 
 
@@ -120,7 +121,7 @@ def lowered(what: Linear | Attention, gpu: Gpu, software: Kernels) -> tuple[Kern
     """The kernels that it takes."""
     plan = _LINEAR if isinstance(what, Linear) else _ATTENTION
     lowering = Lowering(what.model(), plan, software, gpu.generation, gpu.sm.count)
-    return lowering.kernels(what.shape(software.attention.block))
+    return lowering.kernels(what.shape())
 
 
 @dataclass(slots=True)
@@ -154,20 +155,21 @@ class Bench:
     def _predict(self, what: Linear | Attention, buffers: int) -> Predicted:
         gpu, software = self.gpu, self.stack.kernels
         kernels = lowered(what, gpu, software)
-        hit, knee = self._fetched(kernels[0], buffers)
+        main = next(kernel for kernel in kernels if kernel.stored)
+        hit, knee = self._fetched(main, buffers)
         timed = tuple(sustained(alone(self._device, self._work(kernel, hit)), gpu.energy) for kernel in kernels)
         parts = {"launch": gpu.launch.node_gap_ps * len(timed)}
         for one in timed:
             for why, time in one.parts:
                 parts[why] = parts.get(why, 0) + time
-        grid = kernels[0].demand.grid
+        grid = main.demand.grid
         tile, splits = self._cut(what, grid.ctas)
         return Predicted(sum(parts.values()), parts, timed, hit, knee, grid.ctas,
                          -(-grid.ctas // (gpu.sm.count * grid.per_sm)), splits, tile)
 
     def _fetched(self, kernel: Kernel, buffers: int) -> tuple[float, bool]:
         """(fraction of what the kernel reads again that the cache holds, whether that is near the knee)."""
-        stored = [access for access in kernel.demand.reads if access.tensor.kind != "activations"]
+        stored = kernel.stored
         cache = self._cache
         cache.restore(((), (), ()))
         for turn in range(buffers):

@@ -13,6 +13,8 @@ from typing import NamedTuple, TypeVar
 
 LAUNCHES = ("eager", "stream", "graph", "graph+pdl", "persistent")
 POLICIES = ("normal", "keep", "stream")
+BACKENDS = ("flash3", "flash2", "trtllm_gen", "triton", "fill")
+"""Attention libraries whose rules are known (kernels/splits.py); fill is no library's."""
 TENSORS = ("group", "head", "kv")
 """Tensors that an L2 policy can name: the group's weights, the head, keys and values."""
 
@@ -130,21 +132,45 @@ class GemmKernels:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionKernels:
-    """The attention backend."""
+    """The attention backend. Dictionaries are by GPU generation, `default` for the others."""
 
-    backend: str
+    backend: dict[str, str]
+    """Whose rule cuts attention into CTAs (kernels/splits.py)."""
     block: int
-    """Keys a CTA takes at a time; contexts are rounded up to it for time, never for bytes."""
+    """Contexts of a pass are rounded up to so many keys for time, never for bytes, so that equal passes recur."""
     stages: int
-    """Blocks whose keys and values a CTA has in flight."""
-    most_splits: int
-    """Parts that a context may be split into over CTAs; a combining kernel joins them."""
+    """Steps whose keys and values a CTA has in flight."""
+    most_splits: dict[str, int]
+    """Parts that a context may be split into over CTAs."""
     step_cycles: dict[str, float]
-    """SM cycles of one block of a CTA's loop."""
+    """SM cycles of one step of a CTA's loop through 128 keys of 128 elements; other steps in proportion."""
+    wave_cycles: dict[str, float]
+    """SM cycles beside its steps of a CTA that follows another on its SM: its query, its first keys, its result."""
     fixed_ps: dict[str, int]
+    """Prologue and epilogue of a kernel, beyond the gap between two small kernels."""
+    cold_ps: dict[str, int]
+    """Added once where keys and values come from the memory, in proportion where a part of them does."""
+    join_fixed_ps: dict[str, int]
+    """Prologue and epilogue of the kernel that combines splits."""
+    join_cycles: dict[str, float]
+    """SM cycles to combine one split."""
+    transpose_fixed_ps: dict[str, int]
+    """Prologue and epilogue of a copy that a wrapper makes to swap heads and rows."""
+    hbm_share: dict[str, float]
+    """Share of a pure read's rate (hbm.read_fraction) that these kernels reach."""
+    l2_share: dict[str, float]
+    """Share of l2.bandwidth at which what the cache holds comes; what it misses is bound by the memory."""
 
     def __post_init__(self) -> None:
-        _check_numbers(self, ("block", "stages", "most_splits"), ("step_cycles", "fixed_ps"))
+        numbers = [name for name in self.__slots__ if isinstance(getattr(self, name), dict)]
+        _check_numbers(self, ("block", "stages"), numbers)
+        _check_shares(self, ("hbm_share", "l2_share"))
+        for generation, name in self.backend.items():
+            if name not in BACKENDS:
+                raise ValueError(f"backend={name} of {generation} is none of {', '.join(BACKENDS)}")
+        for generation, most in self.most_splits.items():
+            if most < 1:
+                raise ValueError(f"most_splits={most} of {generation} is below 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

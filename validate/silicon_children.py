@@ -61,6 +61,12 @@ def parents(table: Table, stack: str) -> Pair:
     return Pair(load_gpu(table.gpu), load_stack(stack))
 
 
+def unfitted(table: Table, op: str) -> Pair:
+    """What a fit of this kind of kernel starts from: attention takes the chip as linear layers leave it."""
+    bare = parents(table, table.stack)
+    return bare if op == "linear" else Pair(fitted(table, table.stack).gpu, bare.stack)
+
+
 def fitted(table: Table, stack: str) -> Pair:
     """The descriptions with what is fitted on this table; parents where nothing is."""
     known = {normal(name) for name in names("fitted")}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 from speedsim import document
 from speedsim.many_kernels import Many
+from speedsim.plain import plain
 from speedsim.units import InputError, NotCoveredError
 
 from .fitting import Spec, at_values, number, search, specs_of
 from .silicon import Asked, bursting, chosen_rows, kernel, predictions
-from .silicon_children import Pair, child_names, folder, parents, write
+from .silicon_children import Pair, child_names, folder, parents, unfitted, write
 from .silicon_score import SHARE, Scores, scores, sealed
 from .silicon_tables import OPS, Rows, Table, covered, rows
 from .silicon_tables import folder as tables_folder
@@ -80,7 +82,7 @@ def cells_score(table: Table, count: int) -> Scores:
 
 def fit_table(table: Table, data: Path, out: Path, again: bool) -> None:
     """Fit one table's share and write its children."""
-    pair = parents(table, table.stack)
+    pair = unfitted(table, table.op)
     specs = specs_of(table.op, pair, SPEC)
     if not specs:
         raise NotCoveredError(f"{table.op}: no numbers are named in {SPEC.name}")
@@ -107,7 +109,9 @@ def fit_table(table: Table, data: Path, out: Path, again: bool) -> None:
 
 def _told(table: Table, data: Path, pair: Pair, specs: tuple[Spec, ...]) -> dict[str, Any]:
     """What a child says of its fit; equal where a fit would be."""
-    recipe = repr([spec._replace(start=0.0) for spec in specs]) + pair.gpu.digest + pair.stack.digest
+    kernels = pair.stack.value.kernels
+    library = kernels.gemm if table.op == "linear" else kernels.attention
+    recipe = repr([spec._replace(start=0.0) for spec in specs]) + pair.gpu.digest + json.dumps(plain(library))
     return {
         "table": str(table.path.relative_to(data)), "sha256": hashlib.sha256(table.path.read_bytes()).hexdigest(),
         "rule": f"of the open rows, one in {SHARE}: smallest crc32 of fit:SHAPE",

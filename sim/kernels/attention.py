@@ -1,25 +1,32 @@
-"""Decode attention: every row attends to its own context; what rows have in common is read once.
+"""Decode attention: every row reads the keys and values of its own context.
 
-    bytes = keys read by any row of (layer instance, place) * 2 * kv_heads * head_dim * size
-    flop = sum over rows of 4 * context * q_heads * head_dim
+    bytes = keys read by any row of (layer instance, sequence) * 2 * kv_heads * head_dim * size
+    flop  = sum over rows of 4 * keys * q_heads * head_dim
 
-Rows of one sequence at different depths read different layer instances, so no read is shared between them; at one depth
-they share their prefix.
-Cross-attention is the opposite: its keys and values are the same at every depth, and one read serves all rows of a
-sequence. A CTA takes one head of keys and values; while SMs would stand idle a context is split over several CTAs, and
-a second kernel combines them (FlashDecoding).
+Rows of one sequence at different depths read different layer instances, so no read is shared between them. Rows of one
+sequence in one instance (a verification, siblings of a tree) share their prefix: it comes from the memory once, and
+from the L2 as often as the backend's CTAs ask (splits.py). Cross-attention's keys and values are the same at every
+depth, and one read serves all rows of a sequence. What is split is combined by a second kernel (FlashDecoding); a
+wrapper that swaps heads and rows copies them.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..hardware import DTYPE_BITS
 from ..model import Model
-from ..stack import AttentionKernels
+from ..stack import AttentionKernels, of_generation
 from .demand import Access, Grid, Tensor
+from .splits import Context, Cut, Heads, cut
 
 if TYPE_CHECKING:
     from .lower import RowShape
+
+UNIT = 128 * 128
+"""Keys times elements of a head that AttentionKernels.step_cycles stands for."""
+COMBINED_ROWS = 4
+"""Rows of one head that a combining CTA takes."""
 
 
 class Part(NamedTuple):
@@ -27,9 +34,23 @@ class Part(NamedTuple):
 
     flop: int
     reads: tuple[Access, ...]
+    again_bytes: int
+    """Of the reads, what several CTAs ask of the L2 beyond the first time."""
     grid: Grid
-    splits: int = 1
-    """Parts of each context that are attended to apart and combined by a second kernel."""
+    cut: Cut
+
+    @property
+    def joined(self) -> int:
+        """Parts of each context that a second kernel combines; 1: there is none."""
+        return 1 if self.cut.inside or not self.cut.joined else self.cut.joined
+
+
+class Backend(NamedTuple):
+    """The library on one GPU."""
+
+    kernels: AttentionKernels
+    generation: str
+    sms: int
 
 
 def flop_per_key(model: Model) -> int:
@@ -37,38 +58,43 @@ def flop_per_key(model: Model) -> int:
     return 4 * model.q_heads * model.head_dim
 
 
-def attention(model: Model, of: tuple[tuple[int, RowShape], ...], kernels: AttentionKernels, sms: int) -> Part:
-    """Self-attention of rows against the keys and values of (layer instance, place); what several rows of one read,
-    their common prefix, is read once."""
+def attention(model: Model, of: tuple[tuple[int, RowShape], ...], backend: Backend, tokens: int = 1) -> Part:
+    """Self-attention of rows, of so many tokens each, against the keys and values of (layer instance, place)."""
     flop = sum(row.context for _, row in of) * flop_per_key(model)
-    keys: dict[tuple[int, int], int] = {}
+    contexts: dict[tuple[int, int], Context] = {}
     for instance, row in of:
-        key = (instance, row.place)
-        keys[key] = keys.get(key, 0) + (row.context if row.own is None else row.own)
+        keys, rows = contexts.get((instance, row.place), (0, 0))
+        own = row.context if row.own is None else row.own
+        contexts[instance, row.place] = Context(keys + own, rows + tokens)
     together: dict[int, int] = {}
-    for (instance, _), context in sorted(keys.items()):
-        together[instance] = together.get(instance, 0) + context * model.kv_bytes
+    for (instance, _), (keys, _) in sorted(contexts.items()):
+        together[instance] = together.get(instance, 0) + keys * model.kv_bytes
     reads = tuple(Access(Tensor(("kv", instance), "kv"), size) for instance, size in together.items())
-    grid, splits = _split(model, max(1, len(keys)), max(keys.values(), default=1), kernels, sms)
-    return Part(flop, reads, grid, splits)
+    return _part(model, flop, reads, tuple(contexts.values()), backend)
 
 
 def cross_attention(model: Model, layer: str, rows: tuple[RowShape, ...], source_tokens: int,
-                    kernels: AttentionKernels, sms: int) -> Part:
+                    backend: Backend) -> Part:
     """Attention to the encoder's output: one set of keys and values per physical layer and sequence."""
     flop = len(rows) * source_tokens * flop_per_key(model)
-    places = dict.fromkeys(row.place for row in rows)
+    places: dict[int, int] = {}
+    for row in rows:
+        places[row.place] = places.get(row.place, 0) + 1
     reads = tuple(
         Access(Tensor(("cross", layer, place), "kv"), source_tokens * model.kv_bytes) for place in places
     )
-    grid, splits = _split(model, max(1, len(places)), max(1, source_tokens), kernels, sms)
-    return Part(flop, reads, grid, splits)
+    return _part(model, flop, reads, tuple(Context(source_tokens, many) for many in places.values()), backend)
 
 
-def _split(model: Model, parts: int, context: int, kernels: AttentionKernels, sms: int) -> tuple[Grid, int]:
-    """CTAs of so many (instance, place) pairs: contexts are split while SMs would stand idle."""
-    blocks = -(-context // kernels.block)
-    whole = parts * model.kv_heads
-    splits = max(1, min(blocks, kernels.most_splits, sms // whole))
-    inflight = kernels.stages * kernels.block * model.kv_bytes // model.kv_heads
-    return Grid(whole * splits, -(-blocks // splits), inflight), splits
+def _part(model: Model, flop: int, reads: tuple[Access, ...], contexts: tuple[Context, ...],
+          backend: Backend) -> Part:
+    kernels, generation = backend.kernels, backend.generation
+    heads = Heads(model.q_heads, model.kv_heads, model.head_dim, DTYPE_BITS[model.dtype.kv])
+    contexts = contexts or (Context(1),)
+    made = cut(of_generation(kernels.backend, generation), tuple(Context(max(1, c.keys), c.rows) for c in contexts),
+               heads, backend.sms, of_generation(kernels.most_splits, generation))
+    again = sum(c.keys * (times - 1) for c, times in zip(contexts, made.asked, strict=True)) * model.kv_bytes
+    step = made.block * model.head_dim * made.weight / UNIT
+    inflight = kernels.stages * made.block * model.kv_bytes // model.kv_heads
+    grid = Grid(made.ctas, made.steps * step, inflight, joined=made.joined if made.inside else 0)
+    return Part(flop, reads, again, grid, made)

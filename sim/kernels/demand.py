@@ -24,12 +24,14 @@ class Grid(NamedTuple):
     """How a kernel is cut into CTAs, all alike."""
 
     ctas: int
-    steps: int = 1
-    """Serial steps of a CTA's loop."""
+    steps: float = 1
+    """Serial steps of a CTA's loop, in those whose time the stack knows."""
     inflight_bytes: int = 32_768
     """Bytes a CTA keeps in flight to memory."""
     per_sm: int = 1
     """CTAs that fit on an SM at a time."""
+    joined: int = 0
+    """Parts that the last CTA to end joins, one after the other."""
 
 
 class Demand(NamedTuple):
@@ -57,6 +59,12 @@ class Kernel(NamedTuple):
 
     name: str
     family: str
-    """gemm, gemv (a linear layer's kernel for one row), join (of a split matrix), attention, elementwise, kv_cache or
-    sampling: whose numbers of the library apply."""
+    """gemm, gemv (a linear layer's kernel for one row), join (of a split matrix), attention, combine (of split
+    contexts), transpose (of an attention's wrapper), elementwise, kv_cache or sampling: whose numbers of the library
+    apply."""
     demand: Demand
+
+    @property
+    def stored(self) -> tuple[Access, ...]:
+        """Weights, keys and values that it reads."""
+        return tuple(access for access in self.demand.reads if access.tensor.kind != "activations")

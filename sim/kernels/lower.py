@@ -21,7 +21,7 @@ from ..hardware import DTYPE_BITS
 from ..model import Model
 from ..plan import Plan
 from ..stack import Kernels, of_generation
-from .attention import attention, cross_attention
+from .attention import COMBINED_ROWS, Backend, Part, attention, cross_attention
 from .demand import Access, Demand, Grid, Kernel, Tensor
 from .gemm import rule_of, tiling
 
@@ -149,7 +149,7 @@ class Lowering:
         model = self.model
         operations = step.split("+")
         flop, again, reads, writes, family = 0, 0, [], [], "elementwise"
-        grid, splits, shared = Grid(width), 1, False
+        grid, splits, copies, shared = Grid(width), 1, 0, False
         for operation in operations:
             name, _, weight = operation.partition(":")
             if name == "linear":
@@ -167,15 +167,10 @@ class Lowering:
                 again = _again(model.activation_bytes(width * k), -(-n // cut.tile),
                                of_generation(gemm.input_share, self.generation))
             elif name in ("attention", "cross_attention"):
-                part = (
-                    attention(model, of, self.software.attention, self.sms) if name == "attention" else
-                    cross_attention(model, where, tuple(r for _, r in of), shape.source_tokens,
-                                    self.software.attention, self.sms)
-                )
-                # Token i of a prompt attends to i + 1 keys: half of the square, and one read of keys and values.
-                every = (width + 1) // 2 if shape.prompt else 1
-                flop, reads, family = flop + part.flop * every, reads + list(part.reads), "attention"
-                grid, splits = part.grid, part.splits
+                part = self._attention(name, where, width, of, shape)
+                flop, again, family = flop + part.flop, part.again_bytes, "attention"
+                reads += part.reads
+                grid, splits, copies = part.grid, part.joined, part.cut.copies
             elif name == "kv_write":
                 tokens = width if shape.prompt else 1
                 writes += [Access(Tensor(("kv", i), "kv"), model.kv_bytes * tokens) for i, _ in of]
@@ -188,12 +183,30 @@ class Lowering:
         out = width * self._elements(operations[-1], entering=False)
         parts = _partial(out * splits)
         writes.append(_between(model, out) if splits == 1 else parts)
-        dtype = model.dtype.activations
-        yield Kernel(f"{where}.{step}", family,
-                     Demand(dtype, flop, tuple(reads), tuple(writes), grid, again, shared))
+        dtype, called = model.dtype.activations, f"{where}.{step}"
+        copy = Kernel(f"{called}.copy", "transpose" if copies > 1 else "elementwise",
+                      Demand(dtype, 0, (_between(model, out),), (_between(model, out),), Grid(width)))
+        if copies > 1:
+            yield copy
+        yield Kernel(called, family, Demand(dtype, flop, tuple(reads), tuple(writes), grid, again, shared))
         if splits > 1:
-            join = Demand(dtype, 0, (parts,), (_between(model, out),), Grid(width))
-            yield Kernel(f"{where}.{step}.join", "join" if family == "gemm" else "elementwise", join)
+            joint = Grid(width) if family == "gemm" else Grid(-(-width * model.q_heads // COMBINED_ROWS), splits)
+            join = Demand(dtype, 0, (parts,), (_between(model, out),), joint)
+            yield Kernel(f"{called}.join", "join" if family == "gemm" else "combine", join)
+        if copies:
+            yield copy
+
+    def _attention(self, name: str, where: str, width: int, of: tuple[tuple[int, RowShape], ...],
+                   shape: PassShape) -> Part:
+        """Attention to what was decoded, or to the source."""
+        backend = Backend(self.software.attention, self.generation, self.sms)
+        if name == "cross_attention":
+            rows = tuple(r for _, r in of)
+            part = cross_attention(self.model, where, rows, shape.source_tokens, backend)
+        else:
+            part = attention(self.model, of, backend, width if shape.prompt else 1)
+        # Token i of a prompt attends to i + 1 keys: half of the square, and one read of keys and values.
+        return part._replace(flop=part.flop * ((width + 1) // 2)) if shape.prompt else part
 
     def _matrix(self, weight: str) -> tuple[int, int]:
         if weight == "head":

@@ -123,8 +123,9 @@ class FluidDevice:
         end, left, alike = load.fixed_ps + load.latency_ps, work.grid.ctas, None
         while left:
             ctas = min(left, places)
-            if alike is None or alike.ctas != ctas:
-                alike = self._made(kernel, ctas, 0)
+            loop = load.loop if left == work.grid.ctas else load.loop_after
+            if alike is None or alike.ctas != ctas or alike.loop != ctas * loop:
+                alike = self._made(kernel, ctas, 0, loop)
                 _flow_on(alike, _shares([alike], self._loads.widths)[0], 0)
             held = alike.event * alike.moving * ctas / ctas
             kernel.parts[alike.pipe] = kernel.parts.get(alike.pipe, 0.0) + held
@@ -177,16 +178,18 @@ class FluidDevice:
     def _wave(self, kernel: _Kernel, ctas: int) -> _Wave:
         """So many CTAs of the kernel start now; the kernel's first ones wait for their first bytes."""
         load, grid, now = kernel.load, kernel.work.grid, self._state.now
-        event = now + load.latency_ps if kernel.unplaced == grid.ctas else now
+        first = kernel.unplaced == grid.ctas
+        event = now + load.latency_ps if first else now
         if not kernel.placed and now > kernel.idle_from:
             kernel.parts["wait"] = kernel.parts.get("wait", 0.0) + now - kernel.idle_from
         kernel.unplaced -= ctas
         kernel.placed += ctas
-        return self._made(kernel, ctas, event)
+        return self._made(kernel, ctas, event, load.loop if first else load.loop_after)
 
-    def _made(self, kernel: _Kernel, ctas: int, event: int) -> _Wave:
+    def _made(self, kernel: _Kernel, ctas: int, event: int, loop_of_one: float) -> _Wave:
         load, grid = kernel.load, kernel.work.grid
-        limit, loop = min(ctas * load.in_flight, min(ctas, self._sms) * load.one_sm), ctas * load.loop
+        limit = min(ctas * load.in_flight, min(ctas, self._sms) * load.one_sm)
+        loop = ctas * loop_of_one
         flow = Flow(float(ctas * grid.inflight_bytes), limit, load.uses)
         held = flow if limit <= loop else Flow(flow.weight, loop, load.uses)
         return _Wave(kernel, ctas, flow, held, loop, ctas * load.amount, event)

@@ -40,6 +40,8 @@ class Load(NamedTuple):
     """Most that one SM's tensor cores allow."""
     loop: float
     """Most that its own loop allows."""
+    loop_after: float
+    """The same in later waves, whose CTAs begin while others run: the kernel's set-up does not stand for theirs."""
     fixed_ps: int
     """Set-up."""
     latency_ps: int
@@ -65,21 +67,24 @@ class Loads:
         _, family, dtype, flop, issued, missed, grid = work
         near, far, peak = self._near, self._far, self._peaks[dtype]
         hbm, l2, _ = self.widths
-        fixed, step, hbm_share, l2_share, own = self._software.get(family, _NONE)
+        own = self._software.get(family, _NONE)
         whole = max(issued, missed) or flop or 1
         amount = whole / grid.ctas
-        through_l2 = missed + max(0, issued - missed) / l2_share
-        filled = (missed / hbm / hbm_share, through_l2 / l2, flop / peak)
+        through_l2 = missed + max(0, issued - missed) / own.l2_share
+        filled = (missed / hbm / own.hbm_share, through_l2 / l2, flop / peak)
         mean = near + (far - near) * missed / whole
         first = far if missed else near
-        uses = (missed / hbm_share / whole, through_l2 / whole, filled[2] / whole)
+        uses = (missed / own.hbm_share / whole, through_l2 / whole, filled[2] / whole)
+        loop = grid.steps * own.step_ps
+        after = loop + own.wave_ps
         return Load(
             amount, uses, PIPES[filled.index(max(filled))],
             in_flight=grid.inflight_bytes * PS / mean if mean else UNBOUND,
             one_sm=peak / self._sms * whole / flop if flop else UNBOUND,
-            loop=amount / grid.steps / step * PS if step else math.inf,
-            fixed_ps=fixed,
-            latency_ps=first if own else max(0, first - near),
+            loop=amount / loop * PS if loop else math.inf,
+            loop_after=amount / after * PS if after else math.inf,
+            fixed_ps=own.fixed_ps + int(grid.joined * own.join_ps),
+            latency_ps=first + int(own.cold_ps * missed / whole) if own.known else max(0, first - near),
         )
 
 
@@ -90,11 +95,17 @@ class Numbers(NamedTuple):
     step_ps: float = 0.0
     hbm_share: float = 1.0
     l2_share: float = 1.0
-    own: bool = True
+    wave_ps: float = 0.0
+    """A CTA of a later wave, beside its steps."""
+    cold_ps: float = 0.0
+    """Once, where everything comes from the memory."""
+    join_ps: float = 0.0
+    """One part that the last CTA joins."""
+    known: bool = True
     """Whether the library has any."""
 
 
-_NONE = Numbers(own=False)
+_NONE = Numbers(known=False)
 
 
 def _software(kernels: Kernels, gpu: Gpu) -> dict[str, Numbers]:
@@ -103,11 +114,16 @@ def _software(kernels: Kernels, gpu: Gpu) -> dict[str, Numbers]:
     gemm, attention = kernels.gemm, kernels.attention
     hbm, l2 = of_generation(gemm.hbm_share, name), of_generation(gemm.l2_share, name)
     step = of_generation(gemm.step_cycles, name) * cycle
+    part = of_generation(attention.join_cycles, name) * cycle
     return {
         "gemm": Numbers(of_generation(gemm.fixed_ps, name), step, hbm, l2),
         "gemv": Numbers(of_generation(gemm.vector_fixed_ps, name),
                          of_generation(gemm.vector_step_cycles, name) * cycle, hbm, l2),
         "join": Numbers(of_generation(gemm.join_fixed_ps, name), step, hbm, l2),
-        "attention": Numbers(of_generation(attention.fixed_ps, name),
-                              of_generation(attention.step_cycles, name) * cycle),
+        "attention": Numbers(
+            of_generation(attention.fixed_ps, name), of_generation(attention.step_cycles, name) * cycle,
+            of_generation(attention.hbm_share, name), of_generation(attention.l2_share, name),
+            of_generation(attention.wave_cycles, name) * cycle, of_generation(attention.cold_ps, name), part),
+        "combine": Numbers(of_generation(attention.join_fixed_ps, name), part),
+        "transpose": Numbers(of_generation(attention.transpose_fixed_ps, name)),
     }

@@ -1,6 +1,6 @@
 """Kernels that have the device to themselves, many at once: the fluid tier's times as arrays.
 
-    time = set-up + latency of the first bytes + whole waves * t(all places) + t(CTAs of the tail)
+    time = set-up + latency of the first bytes + t(first wave) + further waves * t(all places) + t(CTAs of the tail)
     t(c) = amount * c / rate,    rate = share / (x + exp(-x)),    x = share / loop
 
 share is what the narrowest pipe, the bytes in flight or the tensor cores allow c CTAs. With one kernel on the device
@@ -42,6 +42,8 @@ class Lone(NamedTuple):
     in_flight: Floats
     """Bytes that a CTA keeps in flight."""
     per_sm: Ints
+    joined: Floats
+    """Parts that the last CTA joins."""
 
 
 def lone(works: Sequence[Work], gpu: Gpu) -> Lone:
@@ -56,6 +58,7 @@ def lone(works: Sequence[Work], gpu: Gpu) -> Lone:
         np.array([float(work.grid.steps) for work in works]),
         np.array([float(work.grid.inflight_bytes) for work in works]),
         np.array([work.grid.per_sm for work in works], dtype=np.int64),
+        np.array([float(work.grid.joined) for work in works]),
     )
 
 
@@ -63,7 +66,7 @@ def durations(gpu: Gpu, software: Kernels, kernels: Lone, missed: Floats) -> Int
     """Picoseconds of each kernel that misses so many bytes, stretched where the board's power is short."""
     loads = Loads(gpu, software)
     numbers = [loads.numbers(family) for family in kernels.family]
-    fixed, step, hbm_share, l2_share, own = (
+    fixed, step, hbm_share, l2_share, wave_ps, cold, join, known = (
         np.array(column)[kernels.which] for column in zip(*numbers, strict=True)
     )
     hbm, l2, _ = loads.widths
@@ -77,9 +80,10 @@ def durations(gpu: Gpu, software: Kernels, kernels: Lone, missed: Floats) -> Int
         by_flight = kernels.in_flight * PS / (near + (far - near) * missed / whole)
         one_sm = kernels.peak / gpu.sm.count * whole / kernels.flop
         amount = whole / kernels.ctas
-        loop = amount / kernels.steps / step * PS
+        steps = kernels.steps * step
+        loop, loop_after = amount / steps * PS, amount / (steps + wave_ps) * PS
 
-    def wave(ctas: Ints) -> Ints:
+    def wave(ctas: Ints, loop: Floats) -> Ints:
         limit = np.minimum(ctas * by_flight, np.minimum(ctas, gpu.sm.count) * one_sm)
         share = np.minimum(pipes, limit)
         x = np.where(np.isinf(loop), 0.0, share / (ctas * loop))
@@ -87,12 +91,15 @@ def durations(gpu: Gpu, software: Kernels, kernels: Lone, missed: Floats) -> Int
         return found
 
     places = gpu.sm.count * kernels.per_sm
-    tail = kernels.ctas % places
-    waves = kernels.ctas // places * wave(np.minimum(places, kernels.ctas))
-    waves += np.where(tail > 0, wave(np.maximum(tail, 1)), 0)
+    begun = np.minimum(places, kernels.ctas)
+    rest = kernels.ctas - begun
+    tail = rest % places
+    waves = wave(begun, loop) + rest // places * wave(begun, loop_after)
+    waves += np.where(tail > 0, wave(np.maximum(tail, 1), loop_after), 0)
     first = np.where(missed > 0, far, near)
-    latency = np.where(own, first, np.maximum(0.0, first - near))
-    return _stretched(gpu, kernels.flop, missed, waves + fixed.astype(np.int64) + latency.astype(np.int64))
+    latency = np.where(known, first + np.floor(cold * missed / whole), np.maximum(0.0, first - near))
+    begin = fixed + np.floor(kernels.joined * join) + latency
+    return _stretched(gpu, kernels.flop, missed, waves + begin.astype(np.int64))
 
 
 def _stretched(gpu: Gpu, flop: Floats, missed: Floats, times: Ints) -> Ints:
