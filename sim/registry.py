@@ -27,6 +27,7 @@ _KINDS = {
     "dram": ("DRAM timing", "hw_configs", (".yaml",)),
     "fitted": ("fitted child", "hw_configs", (".yaml",)),
     "what_if": ("what-if", "hw_configs", (".yaml",)),
+    "compared": ("comparison", "hw_configs", (".yaml",)),
     "models": ("model", "workloads", (".yaml",)),
     "plans": ("plan", "workloads", (".yaml",)),
     "traces": ("trace", "workloads", (".jsonl", ".parquet")),

@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from . import __version__
+from .compared import compared
 from .config import resolved as resolved_inputs
 from .knee import knee
 from .memory import memory, refusal
@@ -68,11 +69,13 @@ def document(result: Answer) -> dict[str, Any]:
     mine = result.resolved
     scenario = mine.scenario
     schedule = result.timeline(result.key)
+    known = compared(mine.gpu.value)
     doc: dict[str, Any] = {
         "schema": SCHEMA,
         "versions": {"speedsim": __version__, "python": sys.version.split()[0],
                      **{name: _version(name) for name in ("numpy", "simpy")}},
-        "gpu": {"name": mine.gpu.value.name, "hash": mine.gpu.digest, "parents": list(mine.gpu.parents)},
+        "gpu": {"name": mine.gpu.value.name, "hash": mine.gpu.digest, "parents": list(mine.gpu.parents),
+                "compared": {"parts": list(known.parts), "decodes": list(known.decodes)}},
         "stack": {"name": mine.stack.value.name, "hash": mine.stack.digest, "parents": list(mine.stack.parents)},
         "model": {"name": mine.model.value.name, "hash": mine.model.digest, "parents": list(mine.model.parents)},
         "trace": {"name": mine.trace.name, "hash": mine.trace.digest, "model": mine.trace.model,
@@ -117,7 +120,8 @@ def _figures(side: Resolved, line: Timeline) -> dict[str, Any]:
 
 def notes(result: Answer) -> list[str]:
     """What a reader must know beside the figures: where the text is from, what was changed, what does not fit."""
-    told = [*result.resolved.notes, *result.timeline(result.key).notes]
+    gpu = result.resolved.gpu.value
+    told = [*result.resolved.notes, *result.timeline(result.key).notes, compared(gpu).told(gpu.title)]
     refused = ((key, refusal(side, memory(side, line))) for key, (side, line) in result.runs.items())
     return [*told, *(f"{key} {why}" for key, why in refused if why)]
 
