@@ -13,10 +13,10 @@ ROOT = Path(__file__).parents[2]
 SIM = ROOT / "sim"
 ROWS = [
     {"units", "program", "timeline", "registry", "files"},
-    {"document", "plain", "provenance", "checking", "config", "compared", "dram", "hardware", "stack", "model", "plan",
-     "trace", "acceptance", "trace_data", "trace_files", "trace_statistics", "trace_jsonl", "trace_parquet", "trace_synth",
+    {"document", "plain", "provenance", "checking", "config", "dram", "hardware", "stack", "model", "plan", "trace",
+     "acceptance", "trace_data", "trace_files", "trace_statistics", "trace_jsonl", "trace_parquet", "trace_synth",
      "trace_steps", "steps_synth", "trace_import", "trace_text", "huggingface", "json_text", "catalog", "shelf",
-     "numbers_of"},
+     "numbers_of", "compared"},
     {"oracle", "batch", "schedules", "kernels", "schedule_names"},
     {"machine"},
     {"scenario", "further", "sampling", "text", "changes"},
