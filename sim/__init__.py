@@ -9,17 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-__all__ = ["Scenario", "__version__", "answer", "load_gpu", "load_model", "load_plan", "load_stack", "load_trace",
-           "run",
-           "sweep"]
+__all__ = ["Scenario", "__version__", "answer", "curve", "load_gpu", "load_model", "load_plan", "load_stack",
+           "load_trace", "predictor", "run", "sensitivity", "solve", "sweep", "whatif"]
 
 _HOME = {
     "Scenario": "scenario", "answer": "result", "load_gpu": "catalog", "load_model": "catalog", "load_plan": "catalog",
     "load_stack": "catalog", "load_trace": "catalog", "run": "scenario", "sweep": "sweep_run",
+    "curve": "frontier", "predictor": "pass_times", "sensitivity": "elasticity", "solve": "inverse",
+    "whatif": "attribution",
 }
 
 if TYPE_CHECKING:
+    from .attribution import whatif
     from .catalog import load_gpu, load_model, load_plan, load_stack, load_trace
+    from .elasticity import sensitivity
+    from .frontier import curve
+    from .inverse import solve
+    from .pass_times import predictor
     from .result import answer
     from .scenario import Scenario, run
     from .sweep_run import sweep

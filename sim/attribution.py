@@ -98,7 +98,7 @@ def attributed(resolved: Resolved, cut_for: Gpu | None = None) -> Attribution:
     """A run's time by mechanism; cut_for: the GPU for which the library chose its tiles and splits."""
     times: dict[frozenset[str], int] = {}
     on_machine = list(_subsets(OF_MACHINE))
-    machines = _ideal_machines(resolved, on_machine)
+    machines = _ideal_machines(resolved, on_machine, cut_for)
     tokens = 0
     for program in _subsets(OF_PROGRAM):
         side = _ideal_program(resolved, program)
@@ -134,11 +134,12 @@ def _subsets(names: tuple[str, ...]) -> Any:
         yield frozenset(name for name, taken in zip(names, chosen, strict=True) if taken)
 
 
-def _ideal_machines(resolved: Resolved, subsets: list[frozenset[str]]) -> list[Machine]:
+def _ideal_machines(resolved: Resolved, subsets: list[frozenset[str]], cut_for: Gpu | None) -> list[Machine]:
     """The machine with each subset of its mechanisms ideal; equal parts are one object, so that they are timed once."""
     gpu, stack = resolved.gpu.value, resolved.stack.value
     launches = (gpu.launch, _nothing(gpu.launch))
     hosts = (stack.host, _nothing(stack.host))
+    unlimited = replace(gpu.energy, limit_w=None)
     chips: dict[frozenset[str], tuple[Any, Any, Any]] = {}
     made = []
     for ideal in subsets:
@@ -146,7 +147,9 @@ def _ideal_machines(resolved: Resolved, subsets: list[frozenset[str]]) -> list[M
         if chip not in chips:
             chips[chip] = _ideal_chip(gpu, stack, chip)
         l2, hbm, kernels = chips[chip]
-        made.append((replace(gpu, l2=l2, hbm=hbm, launch=launches["launch" in ideal]),
+        # What is ideal needs no power: the limit holds the real machine alone.
+        energy = unlimited if ideal or cut_for is not None else gpu.energy
+        made.append((replace(gpu, l2=l2, hbm=hbm, energy=energy, launch=launches["launch" in ideal]),
                      replace(stack, host=hosts["host" in ideal], kernels=kernels)))
     return made
 

@@ -12,7 +12,7 @@ from .machine.build import sim_machine
 from .machine.setting import Setting
 from .program import Issue, Pass, Program, Row, Wait
 from .stack import Control
-from .timeline import Timeline
+from .timeline import Span, Timeline
 
 if TYPE_CHECKING:
     from .hardware import Gpu
@@ -72,10 +72,17 @@ def pass_time(on: Machinery, model: Model, rows: tuple[Row, ...], heads: int, re
     )
 
 
-def _run(on: Machinery, model: Model, rows: tuple[Row, ...], heads: int, repetitions: int, count: int) -> Timeline:
+def pass_kernels(on: Machinery, model: Model, rows: tuple[Row, ...], heads: int) -> tuple[Span, ...]:
+    """The kernels of such a pass, once it has settled."""
+    line = _run(on, model, rows, heads, 1, SETTLED, "kernels")
+    return line.patterns[line.occurrence_pattern[-1]].spans
+
+
+def _run(on: Machinery, model: Model, rows: tuple[Row, ...], heads: int, repetitions: int, count: int,
+         record: str = "passes") -> Timeline:
     places = len({row.sequence for row in rows})
     setting = Setting(on.stack, Control.parse("device"), on.launch, None, frozenset(), places, 0)
-    machine = sim_machine(on.gpu, on.stack, model, on.plan, setting, "passes", on.tier)
+    machine = sim_machine(on.gpu, on.stack, model, on.plan, setting, record, on.tier)
     return machine.play(_again(rows, tuple(row.token for row in rows[len(rows) - heads:]), repetitions, count))
 
 

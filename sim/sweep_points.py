@@ -163,23 +163,27 @@ def _with(machine: Machine, number: Number, value: int) -> Machine:
 def run_on(side: Side, spread: Spread) -> Run:
     """The side's times on all machines."""
     if side.tally is None:
-        return _played(side.resolved, spread)
+        return _played(side.resolved, spread, range(len(spread.chip_of)))
     tally, count = side.tally, side.tally.sequences
     found = times(tally, side.resolved.scenario.tier, Machines(
         [Chip(gpu, stack.kernels) for gpu, stack in spread.chips],
         [Pace(gpu.launch, stack.host) for gpu, stack in spread.paces], spread.chip_of, spread.pace_of))
-    if found.limited.any():  # a power limit is told by what came before, so those runs are played
-        return _played(side.resolved, spread)
     prompt = {s.id: tally.prompts.index(s.first) for s in side.resolved.trace.sequences}
     ahead = [prompt[decode.sequence] for decode in tally.line.decodes]
-    return Run(tally.line, found.rows_ps[:count], found.rows_ps[count], found.rows_ps[count + 1:][ahead],
-               found.bound_ps)
+    run = Run(tally.line, found.rows_ps[:count], found.rows_ps[count], found.rows_ps[count + 1:][ahead], found.bound_ps)
+    if found.limited.any():  # what a power limit does depends on what came before: those machines are played
+        some = np.flatnonzero(found.limited)
+        played = _played(side.resolved, spread, some.tolist())
+        run.each_ps[:, some], run.decode_ps[some], run.prefill_ps[:, some] = played[1:4]
+        for bound, time in played.bound_ps.items():
+            run.bound_ps[bound][some] = time
+    return run
 
 
-def _played(side: Resolved, spread: Spread) -> Run:
-    """The side played on each machine; what it ran is the same on all of them."""
+def _played(side: Resolved, spread: Spread, points: Sequence[int]) -> Run:
+    """The side played on some machines; what it ran is the same on all of them."""
     lines = []
-    for point in range(len(spread.chip_of)):
+    for point in points:
         gpu, stack = spread.machine(point)
         lines.append(play(replace(side, gpu=replace(side.gpu, value=gpu), stack=replace(side.stack, value=stack))))
     return Run(lines[0], np.array([[d.end_ps - d.start_ps for d in line.decodes] for line in lines]).T,

@@ -24,7 +24,7 @@ ROWS = [
      "report", "schema", "uncertainty", "energy", "knee", "suites",
      "sweep_run", "sweep_axes", "sweep_grid", "sweep_points", "sweep_figures", "sweep_table",
      "sweep_journal", "sweep_engines", "sweep_progress", "sweep_summary", "attribution", "elasticity", "inverse",
-     "frontier", "predictor"},
+     "frontier", "pass_times"},
     {"cli", "verbs", "parsing", "scenario_options", "__main__", "__init__"},
 ]
 ROW = {name: number for number, names in enumerate(ROWS) for name in names}
