@@ -1,12 +1,13 @@
 # make demo      make the environment, install, answer the main question on a real trace
 # make test      everything that needs no torch; make test-torch installs torch and runs the rest
 # make lint      style and types        make bench   times and memory        make clean
+# make accuracy  the tables and pictures of docs/accuracy.md anew, from published measurements (extra silicon)
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-torch lint bench clean
+.PHONY: demo test test-torch lint bench accuracy clean
 
 demo: $(VENV)/core
 	$(BIN)/speedsim run
@@ -24,6 +25,9 @@ lint: $(VENV)/test
 bench: $(VENV)/test
 	$(BIN)/python -m benchmarks
 
+accuracy: $(VENV)/silicon
+	$(BIN)/python -m validate accuracy
+
 clean:
 	rm -rf $(VENV) build dist *.egg-info
 
@@ -37,6 +41,10 @@ $(VENV)/core: $(VENV)/python pyproject.toml
 
 $(VENV)/test: $(VENV)/core
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@
+
+$(VENV)/silicon: $(VENV)/test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[silicon]'
 	touch $@
 
 # The exact version: a plain `torch` brings gigabytes of CUDA libraries that no test needs.

@@ -23,6 +23,7 @@ OWN = {
     "compare": ("judge.compare", "measured tables against registered predictions, beside null models"),
     "calibrate": ("judge.calibrate", "fit resource and kernel numbers to measured tables, as fitted children"),
     "bytes": ("judge.bytes_read", "predicted against counted HBM bytes and L2 hits"),
+    "accuracy": ("accuracy", "write the tables and pictures of docs/accuracy.md anew"),
     "whatif": ("whatif", "the gain of one GPU over another, against published tables of both"),
     "import": ("imports.door", "a profile (Kineto, Nsight Systems) as a timeline"),
 }

@@ -88,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
                   options.framework, options.stack, options.data, options.unfitted, options.zero_shot)
     document = judge(asked)
     if asked.sealed:
-        _log(asked)
+        log(asked, LOG)
     if options.json == "-":
         print(to_json(document))
         return 0
@@ -220,15 +220,15 @@ def megabytes(chosen: Rows, op: str) -> Floats:
     return np.array([kernel(shape, op)[0].bytes / 1e6 for shape in chosen.shapes.tolist()], dtype=np.float64)
 
 
-def _log(asked: Asked) -> None:
+def log(asked: Asked, path: Path) -> None:
     """Write the use of the sealed cells down, or say what to write where the log is not ours to write to."""
     line = (f"- {date.today().isoformat()}: `--op {asked.op} --gpu {asked.gpu} --tier {asked.tier} "
             f"--rows {asked.low}:{asked.high}`, {asked.framework}{f', {asked.stack}' if asked.stack else ''}")
-    held = LOG.read_text() if LOG.is_file() else ""
+    held = path.read_text() if path.is_file() else ""
     if MARK not in held:
         print(f"add to docs/accuracy.md, above {MARK}: {line}", file=sys.stderr)
         return
-    write_text(LOG, held.replace(MARK, f"{line}\n{MARK}", 1))
+    write_text(path, held.replace(MARK, f"{line}\n{MARK}", 1))
 
 
 def text(document: dict[str, Any]) -> str:

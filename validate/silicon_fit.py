@@ -73,7 +73,7 @@ def cells_score(table: Table, count: int) -> Scores:
     seen, rest = (Rows(openly.shapes[part], openly.measured_us[part]) for part in (inside, ~inside))
     pair = parents(table, table.stack)
     specs = specs_of(table.op, pair, SPEC)
-    best = at_values(pair, specs, search(pair, specs, _Tabled(seen, table.op)).values)
+    best = at_values(pair, specs, search(pair, specs, Tabled(seen, table.op)).values)
     found = scores(predictions(best, "fluid", rest, table.op), rest.measured_us)
     if found is None:
         raise InputError(f"--cells {count}: the table has only {len(cells)} open cells")
@@ -92,7 +92,7 @@ def fit_table(table: Table, data: Path, out: Path, again: bool) -> None:
         print(f"{table.gpu}, {table.op}: fitted already on the same table and descriptions")
         return
     _, seen = chosen_rows(table, Asked(table.gpu, table.op, high=OPS[table.op].widest))
-    found = search(pair, specs, _Tabled(seen, table.op))
+    found = search(pair, specs, Tabled(seen, table.op))
     best = at_values(pair, specs, found.values)
     judged = np.log(predictions(best, "fluid", seen, table.op) / seen.measured_us)
     if abs(float(np.abs(judged).mean()) - found.wrong) > 1e-9:
@@ -127,7 +127,7 @@ def _same(path: Path, op: str, told: dict[str, Any], specs: tuple[Spec, ...], wh
     return all(known.get(key) == value for key, value in told.items())
 
 
-class _Tabled:
+class Tabled:
     """The residuals of a published table's share; kernels are lowered once for each way of cutting them."""
 
     def __init__(self, seen: Rows, op: str) -> None:
@@ -137,6 +137,7 @@ class _Tabled:
         self._lowered: dict[tuple[float, ...], Many] = {}
 
     def __call__(self, pair: Pair, cut: tuple[float, ...]) -> NDArray[np.float64]:
+        """ln(predicted / measured) of each row; `cut` names the way of cutting."""
         gpu, software = bursting(pair.gpu.value), pair.stack.value.kernels
         if cut not in self._lowered:
             if len(self._lowered) >= MOST_KEPT:
