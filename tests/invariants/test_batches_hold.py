@@ -6,11 +6,26 @@ from dataclasses import replace
 
 import pytest
 from contract import proposals
+from speedsim.batch import in_lock_step
 from speedsim.comparison import Entry, Place, turns
 from speedsim.machine.build import sim_machine
 from speedsim.machine.player import Setting
 from speedsim.oracle import TraceOracle
-from speedsim.program import Cancel, Commit, Compact, Host, Ids, Issue, Needs, Retire, Squash, Wait, watched
+from speedsim.program import (
+    Cancel,
+    Commit,
+    Compact,
+    Host,
+    Ids,
+    Issue,
+    Needs,
+    Pass,
+    Retire,
+    Row,
+    Squash,
+    Wait,
+    watched,
+)
 from speedsim.schedule_names import schedule_named
 from speedsim.stack import Control
 from speedsim.trace import Trace, synthetic
@@ -93,6 +108,56 @@ def test_identical_sequences_in_lock_step_take_the_time_of_one_with_as_many_rows
     assert line.counters == one.counters
     assert line.decode_ps == one.decode_ps
     assert line.bound_ps == one.bound_ps
+
+
+def cancelling(number, cancels):
+    """One pass on a stream of its own, taken back at once by some sequences; the others wait for it."""
+    row = Row(number, number, 0, 0, None)
+    item = Pass(10 + number, (row,), (number,), stream=1)
+    yield Issue(item)
+    if cancels:
+        yield Cancel(item.id)
+    else:
+        yield Wait(frozenset((item.id,)))
+
+
+@pytest.mark.parametrize(("who", "cancelled"), [((), 0), ((0,), 0), ((0, 1), 1)])
+def test_a_merged_pass_is_cancelled_when_everyone_in_it_has_cancelled_it(who, cancelled):
+    programs = [(number, cancelling(number, number in who)) for number in range(2)]
+    commands, answer = [], None
+    program = in_lock_step(programs, 2, Ids())
+    try:
+        while True:
+            commands.append(program.send(answer))
+            answer = commands[-1].passes if isinstance(commands[-1], Wait) else None
+    except StopIteration:
+        pass
+    issued = [c.item for c in commands if isinstance(c, Issue)]
+    assert [len(item.rows) for item in issued] == [2]
+    assert [c.id for c in commands if isinstance(c, Cancel)] == [issued[0].id] * cancelled
+
+
+def test_a_sequence_does_not_wait_for_what_it_has_cancelled():
+    heard = []
+
+    def program(number):
+        rows = [Row(10 * number + i, number, i, 0, None) for i in range(2)]
+        items = [Pass(10 * number + i, (rows[i],), (rows[i].token,), stream=i) for i in range(2)]
+        for item in items:
+            yield Issue(item)
+        yield Cancel(items[1].id)
+        heard.append((yield Wait(frozenset(item.id for item in items))) == {items[0].id})
+
+    dropped = set()
+    merged = in_lock_step([(0, program(0)), (1, program(1))], 2, Ids())
+    command = next(merged, None)
+    while command is not None:
+        dropped |= {command.id} if isinstance(command, Cancel) else set()
+        try:
+            command = merged.send(command.passes - dropped if isinstance(command, Wait) else frozenset())
+        except StopIteration:
+            break
+    assert heard == [True, True]
 
 
 def test_where_a_schedule_stops_paying_is_told():
