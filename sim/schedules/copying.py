@@ -38,7 +38,7 @@ class Copying:
 
     def needs(self) -> Needs:
         """The look-up is the host's."""
-        return Needs(host=("ngram",))
+        return Needs(host=("ngram", "tree") if self.width > 1 else ("ngram",))
 
     def least_passes(self, tokens: int, repetitions: int) -> int:
         """Rounds as deep as the tree is."""
@@ -50,6 +50,8 @@ class Copying:
         while not place.over(text):
             root = place.root(text, ids)
             yield Host("ngram")
+            if self.width > 1:
+                yield Host("tree")
             nodes = proposed(root, sparse(place.room(text, self.k), self.width, self.nodes or self.k), ids)
             place = yield from check(oracle, "copy", root, nodes, text, ids)
 

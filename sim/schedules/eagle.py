@@ -6,8 +6,8 @@ level, then the `nodes` likeliest of all that it wrote are checked at once.
     time of a round = depth drafts + one pass of 1 + nodes rows
 
 Static trees (EAGLE) keep the same nodes always. Dynamic ones (EAGLE-2 and -3) choose them by the drafter's confidence,
-which is where the acceptance of each rank comes from; the choice runs on the GPU and costs nothing here unless the
-stack prices host work `tree` and `choose=host` is said. With width=1 this is multi-token prediction with modules one
+which is where the acceptance of each rank comes from. Building, masking and walking the tree is host work `tree`, once
+a round. With width=1 this is multi-token prediction with modules one
 after the other (2404.19737; DeepSeek-V3 2412.19437), Hydra (2402.05109) and Clover-2 (2408.00264).
 Ignored: kernels of the choice itself.
 """
@@ -15,7 +15,6 @@ Ignored: kernels of the choice itself.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from ..program import Host, Ids, Issue, Needs, Oracle, Pass, Program, Row, Text
 from ._rounds import Path, check, proposed, rounds, sparse, start
@@ -24,19 +23,16 @@ from ._rounds import Path, check, proposed, rounds, sparse, start
 @dataclass(frozen=True, slots=True)
 class Eagle:
     """draft: the drafter, one layer on the target's states. depth: levels. width: rows of a drafting pass, and choices
-    of each. nodes: most tokens that are checked. choose: who picks them."""
+    of each. nodes: most tokens that are checked."""
 
     draft: str | None = None
     depth: int = 5
     width: int = 10
     nodes: int = 60
-    choose: Literal["device", "host"] = "device"
 
     def __post_init__(self) -> None:
         if min(self.depth, self.width, self.nodes) < 1:
             raise ValueError(f"depth={self.depth}, width={self.width} or nodes={self.nodes} is below 1")
-        if self.choose not in ("device", "host"):
-            raise ValueError(f"choose={self.choose!r} is neither device nor host")
 
     def reads(self, repetitions: int) -> frozenset[int]:
         """The last exit alone."""
@@ -49,7 +45,7 @@ class Eagle:
         """The drafter."""
         if self.draft is None:
             raise ValueError("draft=MODEL is missing: one layer on the target's states")
-        return Needs(models=(("draft", self.draft),), host=("tree",) if self.choose == "host" else ())
+        return Needs(models=(("draft", self.draft),), host=("tree",))
 
     def least_passes(self, tokens: int, repetitions: int) -> int:
         """Rounds as deep as the tree is."""
@@ -68,8 +64,7 @@ class Eagle:
             for level in range(max(map(len, tree), default=0)):
                 yield Issue(Pass(ids.a_pass(), rows, tuple([row.token for row in _read(rows, level)]), model="draft"))
                 rows = self._level(nodes, level + 1)
-            if self.choose == "host":
-                yield Host("tree", len(nodes))
+            yield Host("tree")
             place = yield from check(oracle, "draft", root, nodes, text, ids)
             unseen = tuple([row._replace(source=None) for row in place.committed[1:]])
 

@@ -3,7 +3,7 @@
 The heads stand on the target's last state, so they run behind the same launch as the verification, for every row of it:
 which row's guesses count is known only with what was accepted. A round is one launch and one decision.
 
-    time of a round = one pass of 1 + nodes rows + heads over as many rows
+    time of a round = one pass of 1 + nodes rows + heads over as many rows + the host's work on the tree
 
 The same with other trainings: Clover 2405.00263, CTC drafter 2412.00061, Chimera 2402.15758. Heads that read each
 other's guesses one after the other (Hydra 2402.05109, Clover-2 2408.00264) are `eagle`.
@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ..program import Compact, Ids, Issue, Needs, Oracle, Pass, Program, Row, Text, Wait
+from ..program import Compact, Host, Ids, Issue, Needs, Oracle, Pass, Program, Row, Text, Wait
 from ._rounds import Path, proposed, rounds, settle, sparse, start, verification
 
 
@@ -47,7 +47,7 @@ class HeadTree:
         """The heads."""
         if self.heads is None:
             raise ValueError("heads=MODEL is missing: heads alone, group_layers 0")
-        return Needs(models=(("heads", self.heads),), concurrent=self.cache == "compact")
+        return Needs(models=(("heads", self.heads),), host=("tree",), concurrent=self.cache == "compact")
 
     def least_passes(self, tokens: int, repetitions: int) -> int:
         """The first round knows no guesses; then as deep as the tree is."""
@@ -62,6 +62,7 @@ class HeadTree:
             nodes: dict[Path, Row] = {}
             if place.committed:
                 nodes = proposed(root, sparse(place.room(text, self.depth), self.width, self.nodes), ids)
+                yield Host("tree")
             item = verification(root, nodes, text, ids)
             yield Issue(item)
             heads = Pass(ids.a_pass(), item.rows, item.exits, model="heads")

@@ -37,7 +37,7 @@ class Lookahead:
 
     def needs(self) -> Needs:
         """The pool is the host's."""
-        return Needs(host=("ngram",))
+        return Needs(host=("ngram", "tree"))
 
     def least_passes(self, tokens: int, repetitions: int) -> int:
         """An n-gram's other n-1 tokens are right each time."""
@@ -49,7 +49,8 @@ class Lookahead:
         while not place.over(text):
             root = place.root(text, ids)
             k = place.room(text, self.n - 1)
-            yield Host("ngram", self.guesses)
+            yield Host("ngram")
+            yield Host("tree")
             tree = tuple((first, *(0,) * level) for level in range(k) for first in range(self.guesses))
             nodes = proposed(root, tree, ids)
             window = [Row(ids.token(), text.sequence, root.position + 1 + place_, 0, root.token, (root.token, 0))
