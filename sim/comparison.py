@@ -15,10 +15,11 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from .intervals import intervals
 from .memory import memory, refusal
 from .metrics import acceptance_length, gain
 from .registry import names
-from .result import Answer, intervals
+from .result import Answer
 from .scenario import Resolved, Scenario, plainly, play, resolve
 from .shelf import Shelf
 from .timeline import Timeline

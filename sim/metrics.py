@@ -48,7 +48,7 @@ def figures(timeline: Timeline, peaks: Peaks) -> dict[str, Any]:
         "rows_per_pass": {str(rows): n for rows, n in sorted(count.rows_per_pass.items())},
         "total_us": total / PS_PER_US,
         "total_cycles": round(total * peaks.clock_hz / PS_PER_S),
-        "prefill_us": sum(d.prefill_ps for d in timeline.decodes) / PS_PER_US,
+        "prefill_us": prefill_ps(timeline) / PS_PER_US,
         "time_to_first_token_us": _ratio(sum(d.prefill_ps + d.first_ps - d.start_ps for d in timeline.decodes)
                                          / PS_PER_US, len(timeline.decodes)),
         "end_to_end_us": end_to_end_ps(timeline) / PS_PER_US,
@@ -111,7 +111,12 @@ def gain(schedule: Timeline, plain: Timeline) -> dict[str, float | None]:
 
 def end_to_end_ps(timeline: Timeline) -> int:
     """Prefill and decoding of every sequence, one after the other."""
-    return timeline.decode_ps + sum(d.prefill_ps for d in timeline.decodes)
+    return timeline.decode_ps + prefill_ps(timeline)
+
+
+def prefill_ps(timeline: Timeline) -> int:
+    """Prefill of every sequence."""
+    return sum(d.prefill_ps for d in timeline.decodes)
 
 
 def speedup(schedule: Timeline, rival: Timeline) -> float | None:

@@ -9,25 +9,26 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from . import __version__
 from .compared import compared
 from .config import resolved as resolved_inputs
+from .intervals import intervals
 from .knee import knee
 from .memory import memory, refusal
 from .metrics import Peaks, figures, gain, per_token_us, speedup
 from .scenario import Resolved, Scenario, play, resolve, sides
 from .timeline import Timeline
-from .uncertainty import at_corners, parts, sampling
 
 SCHEMA = "speedsim-result/1"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Answer:
-    """A scenario's run and its rivals', by key."""
+    """A scenario's run and its rivals', by key; what is folded from them is folded once."""
 
     resolved: Resolved
     runs: dict[str, tuple[Resolved, Timeline]]
@@ -46,6 +47,27 @@ class Answer:
     def timeline(self, key: str) -> Timeline:
         """The run of this key."""
         return self.runs[key][1]
+
+    @cached_property
+    def figures(self) -> dict[str, dict[str, Any]]:
+        """Every figure of every run."""
+        return {key: _figures(side, line) for key, (side, line) in self.runs.items()}
+
+    @cached_property
+    def gain(self) -> dict[str, float | None]:
+        """What the schedule gains over the same model decoded plainly."""
+        return gain(self.timeline(self.key), self.timeline(self.plain_key))
+
+    @cached_property
+    def gain_over(self) -> dict[str, float | None]:
+        """Each rival's time per token over the schedule's."""
+        mine = self.timeline(self.key)
+        return {key: speedup(mine, line) for key, (_, line) in self.runs.items() if key != self.key}
+
+    @cached_property
+    def knee(self) -> dict[str, Any] | None:
+        """Both ends of an answer that hangs on the L2's knee."""
+        return knee(self)
 
     @property
     def speedup(self) -> float | None:
@@ -90,13 +112,13 @@ def document(result: Answer) -> dict[str, Any]:
         "batch": scenario.batch, "prompt": scenario.prompt,
         "inputs": {"gpu": resolved_inputs(mine.gpu), "stack": resolved_inputs(mine.stack),
                    "model": resolved_inputs(mine.model), "plan": resolved_inputs(mine.plan)},
-        "schedules": {key: _figures(side, line) for key, (side, line) in result.runs.items()},
+        "schedules": result.figures,
         "kernels": {key: {name: total.document() for name, total in sorted(line.kernels.items())}
                     for key, (_, line) in result.runs.items()},
-        "gain": gain(schedule, result.timeline(result.plain_key)),
-        "gain_over": {key: speedup(schedule, line) for key, (_, line) in result.runs.items() if key != result.key},
+        "gain": result.gain,
+        "gain_over": result.gain_over,
         "intervals": intervals(result),
-        "knee": knee(result),
+        "knee": result.knee,
         "sentence": sentence(result),
         "notes": notes(result),
     }
@@ -121,52 +143,9 @@ def _figures(side: Resolved, line: Timeline) -> dict[str, Any]:
 def notes(result: Answer) -> list[str]:
     """What a reader must know beside the figures: where the text is from, what was changed, what does not fit."""
     gpu = result.resolved.gpu.value
-    told = [*result.resolved.notes, *result.timeline(result.key).notes, compared(gpu).told(gpu.title)]
+    told = [*result.resolved.notes, *result.timeline(result.key).notes]
     refused = ((key, refusal(side, memory(side, line))) for key, (side, line) in result.runs.items())
-    return [*told, *(f"{key} {why}" for key, why in refused if why)]
-
-
-def intervals(result: Answer) -> dict[str, dict[str, Any]]:
-    """90 % intervals of times and ratios: `low`, `high`, and the `basis` they stand on.
-
-    The stack's uncertainty names a range for the host's, the launch path's and the kernels' time. They are shared by
-    all runs of an answer, so a ratio is taken at each corner of the three ranges (a ratio of sums is extreme at a
-    corner) and widened by the text's sampling error, a bootstrap over sequences. None where the stack names no range.
-    """
-    ranges, tier = result.resolved.stack.value.uncertainty, result.resolved.scenario.tier
-    if tier not in ranges.device:
-        return {}
-    found: dict[str, dict[str, Any]] = {}
-    time = {key: parts(line.bound_ps) for key, (_, line) in result.runs.items()}
-    total = {key: sum(split.values()) for key, split in time.items()}
-    corners = {key: at_corners(split, ranges, tier) for key, split in time.items()}
-    for key, (_, line) in result.runs.items():
-        for name, value in (("total_us", line.decode_ps / 1e6), ("time_per_token_us", per_token_us(line))):
-            if value is not None and total[key]:
-                low, high = float(corners[key].min()), float(corners[key].max())
-                found[f"schedules.{key}.{name}"] = {
-                    "low": value * low / total[key], "high": value * high / total[key], "basis": "assumed",
-                }
-    for key in result.runs:
-        point = speedup(result.timeline(result.key), result.timeline(key))
-        if key == result.key or not point:
-            continue
-        ratio = corners[key] / corners[result.key] / (total[key] / total[result.key])
-        low, high = _sampling(result.timeline(result.key), result.timeline(key))
-        range_ = {"low": point * float(ratio.min()) * low, "high": point * float(ratio.max()) * high,
-                  "basis": "assumed"}
-        found[f"gain_over.{key}"] = range_
-        if key == result.plain_key:
-            found["gain.speedup"] = dict(range_)
-    return found
-
-
-def _sampling(mine: Timeline, rival: Timeline) -> tuple[float, float]:
-    """Factors (low, high) around a gain by which another draw of sequences would move it, 5th to 95th percentile."""
-    both = [{d.sequence: d.end_ps - d.start_ps for d in line.decodes} for line in (mine, rival)]
-    shared = sorted(both[0].keys() & both[1].keys())
-    low, high = sampling(*([[times[s]] for s in shared] for times in both))
-    return float(low[0]), float(high[0])
+    return [*told, *(f"{key} {why}" for key, why in refused if why), compared(gpu).told(gpu.title)]
 
 
 def sentence(result: Answer) -> str:

@@ -18,8 +18,8 @@ BAR = 28
 
 def table(result: Answer) -> str:
     """The answer for the screen: what was asked, the schedule beside its rivals, the gain and its cause."""
-    from .knee import knee
-    from .result import intervals, notes, sentence
+    from .intervals import intervals
+    from .result import notes, sentence
 
     mine, scenario = result.resolved, result.resolved.scenario
     trace = mine.trace
@@ -38,7 +38,7 @@ def table(result: Answer) -> str:
         cells = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
         lines.append("  ".join((row[0].ljust(widths[0]), *cells)).rstrip())
     lines += ["", "time by what it waits for (us a token)", *_bars(result), "", sentence(result)]
-    ends = knee(result)
+    ends = result.knee
     if ends:
         early, late = ends["early"], ends["late"]
         lines.append(f"note: {ends['share']:.0%} of the bytes are read near the knee of the two-sided L2, hard to "

@@ -192,9 +192,9 @@ class Uncertainty:
 
     def __post_init__(self) -> None:
         for name, (low, high) in {"host": self.host, "launch": self.launch, **self.device}.items():
-            if not 0 < low <= high:
+            if not 0 < low <= 1 <= high:
                 part = name if name in ("host", "launch") else f"device.{name}"
-                raise ValueError(f"{part}=[{low:g}, {high:g}] is no range of factors: 0 < low <= high is expected")
+                raise ValueError(f"{part}=[{low:g}, {high:g}] is no range of factors around 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

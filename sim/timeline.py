@@ -144,6 +144,8 @@ class Decode:
     """Its first commit."""
     prefill_ps: int = 0
     """Time of its prompt, apart from the decoding."""
+    passes: int = 0
+    """Sweeps of the group in which it had a row; 0 where nobody counted."""
 
 
 @dataclass(slots=True)

@@ -68,6 +68,7 @@ class Recorder:
         self._known: dict[tuple[int, int, int, str], int] = {}
         self._row: dict[int, tuple[int, int]] = {}
         self._start: dict[int, int] = {}
+        self._sweeps: dict[int, int] = {}
         self._last: dict[int, tuple[int, int, int]] = {}
         """(first commit, last commit, commits) of every live sequence."""
         self._contents: dict[tuple[tuple[str, int], ...], int] = {}
@@ -125,7 +126,10 @@ class Recorder:
         live = len(rows)
         if item.model == TARGET:
             count.passes += sweeps
-            count.sequence_passes += sweeps * (live if live < 2 else len({row.sequence for row in rows}))
+            of = {row.sequence for row in rows}
+            count.sequence_passes += sweeps * len(of)
+            for sequence in of:
+                self._sweeps[sequence] = self._sweeps.get(sequence, 0) + sweeps
             count.row_passes += sweeps * live
             count.idle_row_passes += sweeps * idle
             count.padded_row_passes += sweeps * padded
@@ -277,7 +281,8 @@ class Recorder:
     def retire(self, sequence: int) -> None:
         """A sequence ended: its span of decoding is known."""
         first, end, tokens = self._last.pop(sequence)
-        self._timeline.decodes.append(Decode(sequence, self._start.pop(sequence), end, tokens, first))
+        self._timeline.decodes.append(Decode(sequence, self._start.pop(sequence), end, tokens, first,
+                                             passes=self._sweeps.pop(sequence, 0)))
 
 
 def _spared(computed: Computed, tally: _Tally) -> tuple[int, int]:
