@@ -26,6 +26,7 @@ _KINDS = {
     "stacks": ("stack", "hw_configs", (".yaml",)),
     "dram": ("DRAM timing", "hw_configs", (".yaml",)),
     "fitted": ("fitted child", "hw_configs", (".yaml",)),
+    "validated": ("validated what-if", "hw_configs", (".yaml",)),
     "what_if": ("what-if", "hw_configs", (".yaml",)),
     "compared": ("comparison", "hw_configs", (".yaml",)),
     "models": ("model", "workloads", (".yaml",)),

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .hardware import Gpu
+from .energy import S_PER_HOUR, joules
+from .hardware import Energy, Gpu
 from .memory import memory
 from .metrics import PS_PER_S, PS_PER_US, Peaks, figures, gain
 from .scenario import Resolved
@@ -61,7 +62,7 @@ def columns(sides: Mapping[str, Resolved], runs: Mapping[str, Run], chips: Seque
         found[f"gain_over.{other}"] = _speedup(run, rival)
     for other, rival in list(runs.items())[1:]:
         found[f"time_per_token_us.{other}"] = _per_token_us(rival)
-    return found | dict(_counted(mine, run)) | _shares(mine, run, chips, of[0])
+    return found | dict(_counted(mine, run)) | _shares(mine, run, chips, of[0]) | _costs(run, chips, bills, of)
 
 
 def _times(run: Run) -> Iterator[tuple[str, Column]]:
@@ -96,6 +97,20 @@ def _shares(mine: Resolved, run: Run, chips: Sequence[Gpu], chip_of: Ints) -> di
              (count.flop, [gpu.sm.peak_flop_per_s[dtype] for gpu in chips]))
     mbu, mfu = (_over(amount * float(PS_PER_S) / np.array(peaks)[chip_of], run.decode_ps) for amount, peaks in asked)
     return {"mbu": mbu, "mfu": mfu}
+
+
+def _costs(run: Run, chips: Sequence[Gpu], bills: Sequence[Gpu], of: tuple[Ints, Ints]) -> dict[str, Column]:
+    """Energy and price of a token, NaN where the card has no figures."""
+    count, tokens = run.line.counters, max(1, _tokens(run))
+    nothing = Energy(static_w=np.nan, per_hbm_byte_j=np.nan)
+    figures_of = [gpu.energy if joules(gpu.energy, 0, 0, 0) is not None else nothing for gpu in chips]
+    each: dict[str, Any] = {name: np.array([getattr(energy, name) or 0.0 for energy in figures_of])[of[0]]
+                            for name in ("static_w", "per_hbm_byte_j", "per_flop_j")}
+    parts = joules(Energy(**each), run.decode_ps, sum(count.hbm_bytes.values()), count.flop)
+    assert parts is not None
+    price = np.array([np.nan if gpu.price_per_hour_usd is None else gpu.price_per_hour_usd for gpu in bills])[of[1]]
+    return {"energy_per_token_j": sum(parts.values()) / tokens,
+            "cost_per_million_tokens_usd": price * run.decode_ps / PS_PER_S / S_PER_HOUR / tokens * 1e6}
 
 
 def _range(mine: Resolved, run: Run, plain: Run) -> tuple[Column, Column]:

@@ -25,6 +25,7 @@ OWN = {
     "bytes": ("judge.bytes_read", "predicted against counted HBM bytes and L2 hits"),
     "accuracy": ("accuracy", "write the tables and pictures of docs/accuracy.md anew"),
     "whatif": ("whatif", "the gain of one GPU over another, against published tables of both"),
+    "power": ("power", "judge energy figures on published tables that carry watts"),
     "import": ("imports.door", "a profile (Kineto, Nsight Systems) as a timeline"),
 }
 """Verbs with a parser of their own: module and words."""

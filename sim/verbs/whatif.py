@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from ..attribution import WhatIf
 
 HELP = "a base with changed numbers (--set), and which mechanism the difference is owed to"
-VALIDATED = ("no what-if of a whole decode has been validated on a measurement yet; single kernels have been judged "
-             "(docs/accuracy.md), and the base's own interval stands in `speedsim run`")
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +27,7 @@ def call(given: argparse.Namespace) -> int:
 
     from ..attribution import whatif
     from ..files import to_json
+    from ..validated import quoted
 
     asked = scenario(given, "summary")
     if not asked.sets:
@@ -39,9 +38,10 @@ def call(given: argparse.Namespace) -> int:
         told: dict[str, Any] = {name: None if one is None else asdict(one) for name, one in (
             ("base", found.base), ("what_if_frozen", found.frozen), ("what_if", found.tuned))}
         print(to_json({"schema": "speedsim-whatif/1", "sets": [list(pair) for pair in found.changes], **told,
-                       "validated": None, "note": VALIDATED}))
+                       "validated": quoted(dict(found.changes))}))
         return 0
     print(_text(found, base.gpu))
+    print(f"note: {quoted(dict(found.changes))}")
     return 0
 
 
@@ -62,4 +62,4 @@ def _text(found: WhatIf, gpu: str) -> str:
     if found.frozen is not None:
         held = found.frozen.total_ps / 1e6 / max(1, found.frozen.tokens)
         lines.append(f"with the library's cuts as on the base: {held:.2f} us; chosen anew: {sums['what_if']:.2f} us")
-    return "\n".join([*lines, f"note: {VALIDATED}"])
+    return "\n".join(lines)

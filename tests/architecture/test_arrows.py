@@ -16,7 +16,7 @@ ROWS = [
     {"document", "plain", "provenance", "checking", "config", "dram", "hardware", "stack", "model", "plan", "trace",
      "acceptance", "trace_data", "trace_files", "trace_statistics", "trace_jsonl", "trace_parquet", "trace_synth",
      "trace_steps", "steps_synth", "trace_import", "trace_text", "huggingface", "json_text", "catalog", "shelf",
-     "numbers_of", "compared"},
+     "numbers_of", "validated", "compared"},
     {"oracle", "batch", "schedules", "kernels", "schedule_names"},
     {"machine"},
     {"scenario", "further", "sampling", "text", "changes"},

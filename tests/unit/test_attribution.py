@@ -11,6 +11,7 @@ from speedsim.attribution import MECHANISMS, REST, _shares, attributed, whatif
 from speedsim.cli import main
 from speedsim.elasticity import sensitivity
 from speedsim.scenario import play, resolve
+from speedsim.validated import nearest, quoted
 
 SYNTH = "flips=0.2+0.1+0.05+0.04+0.03,count=16,sequences=2,seed=5"
 ASKED = Scenario(synth=SYNTH, record="summary")
@@ -68,12 +69,17 @@ def test_the_elasticity_to_a_price_is_its_share_of_the_time():
     assert not set(table.index) & {"price_per_hour", "hbm.capacity"}
 
 
+def test_what_nobody_has_validated_is_said_so():
+    assert nearest({"hbm.bandwidth": "", "gpu.sm.count": ""}).name in ("h100_sxm_to_l40s", "h200_sxm_to_b200_sxm")
+    assert quoted({"stack.host.turnaround": ""}) == "no what-if of this kind has been validated on a measurement"
+
+
 def test_the_commands_print_tables_and_json(capsys):
     asked = ["--synth", SYNTH]
     assert main(["whatif", "h200_sxm", *asked, "--set", "hbm.bandwidth=2TB/s"]) == 0
     out = capsys.readouterr().out
     assert "\ntogether " in out
-    assert "no what-if of a whole decode has been validated" in out
+    assert "nearest validated what-if: h100_sxm to h200_sxm: the same chip with 1.43 times the memory rate" in out
     assert main(["whatif", *asked, "--set", "hbm.bandwidth=2TB/s", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert sum(told["what_if"]["shares_ps"].values()) == told["what_if"]["total_ps"]
