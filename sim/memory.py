@@ -33,7 +33,7 @@ def memory(side: Resolved, line: Timeline) -> dict[str, Any]:
     widths = side.stack.value.widths
     captured = len(count.rows_per_pass if widths is None else widths) if side.launch.startswith("graph") else 0
     parts = {
-        "weights": sum(model.total_bytes for model in models),
+        "weights": sum(model.total_bytes + model.encoder_bytes for model in models),
         "kv": places * sum(pages[model] * model.layers * model.kv_bytes for model in models),
         "rows": widest * position,
         "graphs": captured * (1 + len(side.further)) * stack.graph_bytes,

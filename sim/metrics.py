@@ -51,6 +51,8 @@ def figures(timeline: Timeline, peaks: Peaks) -> dict[str, Any]:
         "prefill_us": prefill_ps(timeline) / PS_PER_US,
         "time_to_first_token_us": _ratio(sum(d.prefill_ps + d.first_ps - d.start_ps for d in timeline.decodes)
                                          / PS_PER_US, len(timeline.decodes)),
+        "pipeline_fill_us": _ratio(sum(d.first_ps - d.start_ps for d in timeline.decodes) / PS_PER_US,
+                                   len(timeline.decodes)),
         "end_to_end_us": end_to_end_ps(timeline) / PS_PER_US,
         "time_per_token_us": per_token_us(timeline),
         "gap_us": gaps(timeline),

@@ -71,6 +71,8 @@ class Model:
     adapter: bool = False
     """Each repetition starts with a linear layer of the state and the embedding, 2 d_model -> d_model."""
     cross_attention: bool = False
+    encoder_layers: int = 0
+    """Layers of the encoder that cross-attention reads, of the decoder's sizes; 0: its work is left out."""
     tied: bool = True
     """The head is the embedding's transpose."""
     heads: Heads = Heads()
@@ -83,7 +85,9 @@ class Model:
         for name in ("d_model", "q_heads", "kv_heads", "head_dim", "ffn", "vocab", "repetitions"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} is below 1")
-        for name in ("prelude", "group_layers", "coda"):
+        if self.encoder_layers and not self.cross_attention:
+            raise ValueError("encoder_layers need cross_attention")
+        for name in ("prelude", "group_layers", "coda", "encoder_layers"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)} is negative")
         if self.window is not None and self.window < 1:
@@ -145,6 +149,12 @@ class Model:
         cross = unique * keys_values if self.cross_attention else 0
         embedding = self.weight_bytes(self.vocab, self.d_model) if self.layers and not self.tied else 0
         return self.group_bytes + once + cross + (0 if self.heads.borrowed else self.head_bytes + embedding)
+
+    @property
+    def encoder_bytes(self) -> int:
+        """Weights of the encoder's layers."""
+        own = sum(self.weight_bytes(n, k) for name, (n, k) in self.linear.items() if not name.startswith("cross"))
+        return self.encoder_layers * own
 
     @property
     def kv_bytes(self) -> int:

@@ -182,12 +182,12 @@ def play(resolved: Resolved) -> Timeline:
     model, scenario = resolved.model.value, resolved.scenario
     machine = sim_machine(gpu, stack, model, plan, _setting(resolved), scenario.record, scenario.tier)
     line = machine.play(program_of(resolved))
-    prompt = {s.id: s.first for s in resolved.trace.sequences}
+    ahead = {s.id: (s.first, s.source_tokens) for s in resolved.trace.sequences}
     takers = [model, *(further.model.value for further in resolved.further.values() if not further.shares)]
-    time = {n: sum(prefill_ps(gpu, stack, taker, plan, resolved.launch, scenario.tier, n) for taker in takers)
-            for n in set(prompt.values())}
+    time = {each: sum(prefill_ps(gpu, stack, taker, plan, resolved.launch, scenario.tier, *each) for taker in takers)
+            for each in set(ahead.values())}
     for decode in line.decodes:
-        decode.prefill_ps = time[prompt[decode.sequence]]
+        decode.prefill_ps = time[ahead[decode.sequence]]
     return line
 
 

@@ -74,12 +74,13 @@ def attention(model: Model, of: tuple[tuple[int, RowShape], ...], backend: Backe
 
 
 def cross_attention(model: Model, layer: str, rows: tuple[RowShape, ...], source_tokens: int,
-                    backend: Backend) -> Part:
-    """Attention to the encoder's output: one set of keys and values per physical layer and sequence."""
-    flop = len(rows) * source_tokens * flop_per_key(model)
+                    backend: Backend, tokens: int = 1) -> Part:
+    """Attention of rows, of so many tokens each, to the encoder's output: one set of keys and values per physical layer
+    and sequence."""
+    flop = len(rows) * tokens * source_tokens * flop_per_key(model)
     places: dict[int, int] = {}
     for row in rows:
-        places[row.place] = places.get(row.place, 0) + 1
+        places[row.place] = places.get(row.place, 0) + tokens
     reads = tuple(
         Access(Tensor(("cross", layer, place), "kv"), source_tokens * model.kv_bytes) for place in places
     )

@@ -23,6 +23,7 @@ from ..plan import Plan
 from ..stack import Kernels, of_generation
 from .attention import COMBINED_ROWS, Backend, Part, attention, cross_attention
 from .demand import Access, Demand, Grid, Kernel, Tensor
+from .encoder import encoder
 from .gemm import rule_of, tiling
 
 _HEAD_LAYER = "linear:head_layer"
@@ -69,9 +70,10 @@ class PassShape(NamedTuple):
     """Whether several rows read keys and values of one layer instance and place."""
 
 
-def prefill_shape(tokens: int, repetitions: int) -> PassShape:
-    """A prompt of so many tokens through the whole model, the head read for its last token."""
-    return PassShape((RowShape(0, 0, tokens, True),), tokens, tokens, 1, repetitions, prompt=True)
+def prefill_shape(tokens: int, repetitions: int, source_tokens: int = 0) -> PassShape:
+    """A prompt of so many tokens through the whole model, behind its encoder; the head is read for its last token."""
+    rows, heads = ((RowShape(0, 0, tokens, True),), 1) if tokens else ((), 0)
+    return PassShape(rows, tokens, tokens, heads, repetitions, source_tokens, prompt=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,10 @@ class Lowering:
 
     def _pass(self, shape: PassShape) -> Iterator[Kernel]:
         model = self.model
+        if shape.prompt and shape.source_tokens and model.encoder_layers:
+            yield from encoder(self, prefill_shape(shape.source_tokens, 1)._replace(heads=0))
+        if shape.prompt and not shape.width:
+            return
         if shape.entering:
             if model.layers or model.adapter:
                 yield from self._steps("embedding", self.plan.embedding, shape.entering, (), shape)
@@ -202,11 +208,13 @@ class Lowering:
         backend = Backend(self.software.attention, self.generation, self.sms)
         if name == "cross_attention":
             rows = tuple(r for _, r in of)
-            part = cross_attention(self.model, where, rows, shape.source_tokens, backend)
+            part = cross_attention(self.model, where, rows, shape.source_tokens, backend, width if shape.prompt else 1)
         else:
             part = attention(self.model, of, backend, width if shape.prompt else 1)
-        # Token i of a prompt attends to i + 1 keys: half of the square, and one read of keys and values.
-        return part._replace(flop=part.flop * ((width + 1) // 2)) if shape.prompt else part
+            if shape.prompt:
+                # Token i of a prompt attends to i + 1 keys: half of the square, and one read of keys and values.
+                part = part._replace(flop=part.flop * ((width + 1) // 2))
+        return part
 
     def _matrix(self, weight: str) -> tuple[int, int]:
         if weight == "head":

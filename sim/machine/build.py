@@ -72,15 +72,16 @@ def tally_of(gpu: Gpu, stack: Stack, model: Model, plan: Plan, setting: Setting,
     return tally(program, computer, setting, Recorder(model, "summary"), prompts)
 
 
-def prefill_ps(gpu: Gpu, stack: Stack, model: Model, plan: Plan, launch: str, tier: str, tokens: int) -> int:
+def prefill_ps(gpu: Gpu, stack: Stack, model: Model, plan: Plan, launch: str, tier: str, tokens: int,
+               source_tokens: int = 0) -> int:
     """Time for a prompt of so many tokens, from the launch call to the first token's arg-max, on an empty cache.
 
-    One pass through all repetitions at once; 0 for an empty prompt.
+    The encoder over the source, where the model has one, and one pass through all repetitions at once; 0 for nothing.
     """
-    if not tokens:
+    if not tokens and not (source_tokens and model.encoder_layers):
         return 0
     lowering = Lowering(model, plan, stack.kernels, gpu.generation, gpu.sm.count)
-    computed = _computer(gpu, stack, lowering, tier).once(prefill_shape(tokens, model.repetitions))
+    computed = _computer(gpu, stack, lowering, tier).once(prefill_shape(tokens, model.repetitions, source_tokens))
     end = Launcher(gpu.launch, stack.host).launch(launch, computed, 0, False).end_ps
     return end + Governor(_energy(gpu, tier)).added_ps(end, computed.energy_j)
 

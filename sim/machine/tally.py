@@ -178,10 +178,11 @@ class _Walk:
         self._open.clear()
 
     def prompt(self, length: int) -> int | None:
-        """The kind of a prompt's one pass on an empty cache; None for an empty prompt."""
-        if not length:
+        """The kind of a prompt's one pass on an empty cache, behind the encoder; None for an empty prompt."""
+        model, source = self.computer.model, self.setting.source_tokens
+        if not length and not (source and model.encoder_layers):
             return None
-        computed = self.computer.once(prefill_shape(length, self.computer.model.repetitions))
+        computed = self.computer.once(prefill_shape(length, model.repetitions, source))
         kernels = tuple(self._work(timed.work) for timed in computed.kernels)
         return self._number(Kind(self.setting.launch, (kernels,), 0))
 

@@ -12,7 +12,7 @@ from speedsim.cli import main
 SYNTH = ["--synth", "flips=0.15+0.06+0.03+0.02+0.01,count=60,sequences=3"]
 FIGURES = {
     "passes", "draft_passes", "acceptance_length", "launch_units", "committed_tokens", "row_passes",
-    "useful_row_passes", "idle_row_passes",
+    "useful_row_passes", "idle_row_passes", "pipeline_fill_us",
     "padded_row_passes", "head_reads", "squashed_tokens", "rows_per_pass", "total_us", "time_per_token_us", "gap_us",
     "tokens_per_s", "time_by_bound_us", "bytes_per_token", "kernels_per_token", "l2_hit_fraction", "mbu", "mfu",
     "memory", "total_cycles", "prefill_us", "time_to_first_token_us", "end_to_end_us", "late_passes", "throttled_us",
