@@ -4,6 +4,7 @@
 
 Every layer instance has keys and values of its own: prelude + U x G + coda of them. Cross-attention keys and values
 are the same for every repetition (U sets, computed once per sequence).
+Experts: a pass reads those that its rows are sent to, the expected number of distinct ones.
 A drafter is a decoder as well: of one layer, or of heads alone that stand side by side on the target's state, with the
 target's head and embedding or its own.
 """
@@ -11,6 +12,7 @@ target's head and embedding or its own.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from .hardware import DTYPE_BITS
 
@@ -48,6 +50,58 @@ class Heads:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Experts:
+    """A mixture of experts in the place of each layer's feed-forward part."""
+
+    count: int
+    active: int
+    """Experts that a row is sent to."""
+    ffn: int
+    """Width of an expert."""
+    shared: int = 0
+    """Experts that every row passes beside them."""
+    skew: float | None = None
+    """Popularity of the i-th expert falls as i^-skew, each row on its own; 0: all alike. None: rows are spread as
+    evenly as they can be, the most experts that a batch can touch."""
+    overlap: float | None = None
+    """Share of a row's experts that rows before it in the pass have asked for already, as a trace says; instead of
+    skew."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.active <= self.count or self.ffn < 1 or self.shared < 0:
+            raise ValueError(f"experts: active={self.active} of count={self.count}, ffn={self.ffn} or "
+                             f"shared={self.shared} makes no mixture")
+        if self.skew is not None and (self.skew < 0 or self.overlap is not None):
+            raise ValueError(f"experts.skew={self.skew:g} is negative, or overlap says the same another way")
+        if self.overlap is not None and not 0 <= self.overlap <= 1:
+            raise ValueError(f"experts.overlap={self.overlap:g} is no share")
+
+    def distinct(self, rows: int) -> float:
+        """Experts that so many rows of a pass ask for together, as expected: sum over experts of 1 - (1 - q)^rows,
+        with q the chance that one row is sent there."""
+        if self.overlap is not None:
+            return min(self.count, self.active * (1 + (rows - 1) * (1 - self.overlap))) if rows else 0.0
+        if self.skew is None:
+            return float(min(self.count, self.active * rows))
+        return sum(1 - (1 - q) ** rows for q in _chances(self.count, self.active, self.skew))
+
+
+@lru_cache(maxsize=256)
+def _chances(count: int, active: int, skew: float) -> tuple[float, ...]:
+    """The chance of each expert to be among a row's: 1 - (1 - p)^x, with x such that they add up to `active`."""
+    weights = [(i + 1) ** -skew for i in range(count)]
+    total = sum(weights)
+    shares = [w / total for w in weights]
+    low, high = 0.0, 1.0
+    while sum(1 - (1 - p) ** high for p in shares) < active and high < 2**40:
+        high *= 2
+    for _ in range(80):
+        middle = (low + high) / 2
+        low, high = (middle, high) if sum(1 - (1 - p) ** middle for p in shares) < active else (low, middle)
+    return tuple(1 - (1 - p) ** high for p in shares)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
     """A decoder; `name` is its file's."""
 
@@ -76,6 +130,8 @@ class Model:
     tied: bool = True
     """The head is the embedding's transpose."""
     heads: Heads = Heads()
+    experts: Experts | None = None
+    """None: a dense feed-forward part of width `ffn`."""
     window: int | None = None
     """Keys that a row attends to at most, the latest: a sliding window, or the budget of a sparse cache."""
     dtype: Dtypes = Dtypes()
@@ -104,11 +160,21 @@ class Model:
     def linear(self) -> dict[str, tuple[int, int]]:
         """(n, k) of each weight matrix of one layer, by name."""
         d, heads = self.d_model, self.q_heads * self.head_dim
-        up = 2 * self.ffn if self.gated else self.ffn
+        experts = self.experts
+        ffn = self.ffn if experts is None else experts.ffn
+        up = 2 * ffn if self.gated else ffn
         shapes = {"qkv": (heads + 2 * self.kv_heads * self.head_dim, d), "out": (d, heads)}
         if self.cross_attention:
             shapes |= {"cross_q": (heads, d), "cross_out": (d, heads)}
-        return shapes | {"up": (up, d), "down": (d, self.ffn)}
+        if experts is not None:
+            shapes["router"] = (experts.count, d)
+            if experts.shared:
+                shapes |= {"shared_up": (up * experts.shared, d), "shared_down": (d, ffn * experts.shared)}
+        return shapes | {"up": (up, d), "down": (d, ffn)}
+
+    def copies(self, weight: str, rows: int) -> float:
+        """Sets of a matrix of `linear` that a pass of so many rows reads: the distinct experts, or 1."""
+        return self.experts.distinct(rows) if self.experts is not None and weight in ("up", "down") else 1.0
 
     def weight_bytes(self, n: int, k: int) -> int:
         """Bytes of an n x k matrix as stored, rounded up."""
@@ -121,7 +187,15 @@ class Model:
     @property
     def layer_bytes(self) -> int:
         """Weights of one layer that a decoded row reads."""
-        return sum(self.weight_bytes(n, k) for n, k in self.linear.values())
+        return sum(round(self.copies(name, 1) * self.weight_bytes(n, k)) for name, (n, k) in self.linear.items())
+
+    @property
+    def idle_bytes(self) -> int:
+        """Weights of one layer that a decoded row leaves alone: experts it is not sent to."""
+        if self.experts is None:
+            return 0
+        each = sum(self.weight_bytes(*self.linear[weight]) for weight in ("up", "down"))
+        return (self.experts.count - self.experts.active) * each
 
     @property
     def adapter_bytes(self) -> int:
@@ -148,7 +222,8 @@ class Model:
         keys_values = self.weight_bytes(2 * self.kv_heads * self.head_dim, self.d_model)
         cross = unique * keys_values if self.cross_attention else 0
         embedding = self.weight_bytes(self.vocab, self.d_model) if self.layers and not self.tied else 0
-        return self.group_bytes + once + cross + (0 if self.heads.borrowed else self.head_bytes + embedding)
+        words = 0 if self.heads.borrowed else self.head_bytes + embedding
+        return self.group_bytes + once + unique * self.idle_bytes + cross + words
 
     @property
     def encoder_bytes(self) -> int:

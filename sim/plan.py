@@ -22,6 +22,7 @@ OPERATIONS = frozenset((
     "softmax", "sort", "scan", "mask", "sample", "reject",
 ))
 WEIGHTS = frozenset(("qkv", "out", "cross_q", "cross_out", "up", "down", "adapter", "head"))
+"""Matrices that a plan names; what a mixture of experts adds is launched before `up`, whatever the plan."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

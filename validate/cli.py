@@ -26,6 +26,7 @@ OWN = {
     "accuracy": ("accuracy", "write the tables and pictures of docs/accuracy.md anew"),
     "whatif": ("whatif", "the gain of one GPU over another, against published tables of both"),
     "power": ("power", "judge energy figures on published tables that carry watts"),
+    "experts": ("experts", "mixtures of experts: what several tokens cost, against published tables"),
     "import": ("imports.door", "a profile (Kineto, Nsight Systems) as a timeline"),
 }
 """Verbs with a parser of their own: module and words."""

@@ -102,12 +102,12 @@ def tables(data: Path, op: str, gpu: str, framework: str | None = None) -> list[
     for path in sorted(data.glob(f"{gpu}/{OPS[op].family}/{framework or '*'}/*/{OPS[op].file}")):
         one = Table(gpu, op, path.parts[-3], path.parts[-2], path)
         old = newest.get(one.framework)
-        if old is None or _order(old.version) < _order(one.version):
+        if old is None or order(old.version) < order(one.version):
             newest[one.framework] = one
     return list(newest.values())
 
 
-def _order(text: str) -> list[int]:
+def order(text: str) -> list[int]:
     """Versions by their numbers: 0.5.6.post2 before 0.5.14."""
     return [int(part) for part in re.findall(r"\d+", text)]
 

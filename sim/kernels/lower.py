@@ -31,6 +31,10 @@ _HEAD_LAYER = "linear:head_layer"
 
 _SAMPLING = ("argmax", "softmax", "sort", "scan", "mask", "sample", "reject")
 
+_ROUTING = ("linear:router", "route", "route")
+"""The choice of experts, and the order of rows by expert that the grouped products need."""
+_SHARED = ("linear:shared_up", "activation", "linear:shared_down")
+
 MOST_KEPT = 4096
 """Lowered shapes kept at a time."""
 
@@ -138,13 +142,25 @@ class Lowering:
 
     def _steps(self, where: str, steps: tuple[str, ...], width: int,
                of: tuple[tuple[int, RowShape], ...], shape: PassShape) -> Iterator[Kernel]:
-        for step in steps:
+        for step in self._with_experts(steps):
             # What touches no keys and values is the same whatever the contexts.
             key = (where, step, width, of, shape) if "attention" in step or "kv_write" in step else (where, step, width)
             known = self._steps_known.get(key)
             if known is None:
                 known = self._steps_known[key] = tuple(self._kernels(where, step, width, of, shape))
             yield from known
+
+    def _with_experts(self, steps: tuple[str, ...]) -> Iterator[str]:
+        """The steps; a mixture of experts is routed before, and its shared experts run before the others."""
+        experts = self.model.experts
+        for step in steps:
+            if experts is not None and "linear:up" in step:
+                yield from _ROUTING
+                if experts.shared:
+                    yield from _SHARED
+            yield step
+            if experts is not None and "linear:down" in step:
+                yield "gather"
 
     def _kernels(self, where: str, step: str, width: int,
                  of: tuple[tuple[int, RowShape], ...], shape: PassShape) -> Iterator[Kernel]:
@@ -160,17 +176,21 @@ class Lowering:
             name, _, weight = operation.partition(":")
             if name == "linear":
                 n, k = self._matrix(weight)
-                flop += 2 * width * n * k
+                sets, sent = model.copies(weight, width), width * self._sent(weight)
+                # The rows of one expert are a product of their own; all of them are one kernel, k never split.
+                rows, columns = -(-sent // max(1, round(sets))), round(sets * n)
+                flop += 2 * sent * n * k
                 kind = "head" if weight in ("head", "head_layer") else "weights"
                 owner = "adapter" if weight == "adapter" else where
-                reads.append(Access(Tensor((owner, weight), kind), model.weight_bytes(n, k)))
+                reads.append(Access(Tensor((owner, weight), kind), round(sets * model.weight_bytes(n, k))))
                 gemm = self.software.gemm
-                cut = tiling(width, n, k, self.sms, rule_of(gemm, self.generation))
-                shared = width > gemm.tile_rows
+                rule = rule_of(gemm, self.generation)
+                cut = tiling(rows, columns, k, self.sms, rule if sent == width else rule._replace(split_least=0))
+                shared = rows > gemm.tile_rows
                 inflight = gemm.stages * cut.tile * gemm.k_step * DTYPE_BITS[model.dtype.weights] // 8
                 grid, splits = Grid(cut.ctas, cut.steps, inflight), cut.splits
                 family = "gemv" if cut.vector else "gemm"
-                again = _again(model.activation_bytes(width * k), -(-n // cut.tile),
+                again = _again(model.activation_bytes(sent * k), -(-n // cut.tile),
                                of_generation(gemm.input_share, self.generation))
             elif name in ("attention", "cross_attention"):
                 part = self._attention(name, where, width, of, shape)
@@ -216,6 +236,11 @@ class Lowering:
                 part = part._replace(flop=part.flop * ((width + 1) // 2))
         return part
 
+    def _sent(self, weight: str) -> int:
+        """Experts that a row passes in this matrix, or 1."""
+        experts = self.model.experts
+        return experts.active if experts is not None and weight in ("up", "down") else 1
+
     def _matrix(self, weight: str) -> tuple[int, int]:
         if weight == "head":
             return self.model.vocab, self.model.d_model
@@ -231,7 +256,9 @@ class Lowering:
         name, _, weight = operation.partition(":")
         if name == "linear":
             n, k = self._matrix(weight)
-            return k if entering else n
+            return self._sent(weight) * (k if entering else n)
+        experts = model.experts
+        ffn = model.ffn if experts is None else experts.active * experts.ffn
         heads, both = model.q_heads * model.head_dim, 2 * model.kv_heads * model.head_dim
         taken, handed = {
             "embed": (model.d_model, model.d_model),
@@ -242,7 +269,9 @@ class Lowering:
             "kv_write": (both, heads),
             "attention": (heads, heads),
             "cross_attention": (heads, heads),
-            "activation": (2 * model.ffn if model.gated else model.ffn, model.ffn),
+            "activation": (2 * ffn if model.gated else ffn, ffn),
+            "route": (experts.count if experts else 1, 2 * experts.active if experts else 1),
+            "gather": (experts.active * model.d_model if experts else model.d_model, model.d_model),
             "argmax": (model.vocab, 2),
             "softmax": (model.vocab, model.vocab),
             "sort": (2 * model.vocab, 2 * model.vocab),
