@@ -54,8 +54,10 @@ def of_fields(values: Mapping[str, Any]) -> Model:
 
 
 def write(model: Model, path: Path) -> None:
-    """The model as resolved JSON."""
-    path.write_text(json.dumps(asdict(model), indent=1) + "\n")
+    """The model as resolved JSON; fields that have their default are left out."""
+    usual = {field.name for field in fields(Model) if getattr(model, field.name) == field.default}
+    values = {key: value for key, value in asdict(model).items() if key == "dtype" or key not in usual}
+    path.write_text(json.dumps(values, indent=1) + "\n")
 
 
 def decoder_shape(model: Model) -> tuple[Shape, list[str]]:
