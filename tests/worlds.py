@@ -113,7 +113,7 @@ def tiny_gpu(**changes: object) -> Gpu:
 def tiny_stack(**changes: object) -> Stack:
     """Software that costs nothing unless told."""
     parts = {"turnaround": 0, "dispatch": 0, "enqueue": 0, "graph": 0, "launch": "graph", "control": "host",
-             "widths": None, "block": 1, "work": {}} | changes
+             "widths": None, "block": 1, "work": {"row": 0}} | changes
     return Stack(
         name="tiny", title="tiny", framework="none", version="0", launch=parts["launch"], control=parts["control"],
         plan="weights_only", widths=parts["widths"],

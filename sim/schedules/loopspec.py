@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..program import Commit, Ids, Issue, Needs, Oracle, Pass, Program, Row, Squash, Text, Wait
+from ..program import Commit, Host, Ids, Issue, Needs, Oracle, Pass, Program, Row, Squash, Text, Wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,8 @@ class LoopSpec:
         """The tree is pruned by the host."""
 
     def needs(self) -> Needs:
-        """The target alone."""
-        return Needs(sampled=True)
+        """The target alone; the host keeps a slot, a place in the tree and the next input of every live row."""
+        return Needs(host=("row",), sampled=True)
 
     def least_passes(self, tokens: int, repetitions: int) -> int:
         """Every first proposal is right."""
@@ -83,6 +83,7 @@ class LoopSpec:
             if not read:
                 continue
             yield Wait(frozenset((item.id,)))
+            yield Host("row", len(live))
             entering: list[_Live] = []
             for t, row in zip(live, rows, strict=True):
                 if t.depth in (self.d1, self.d2) and t.depth < last and (stop is None or t.position + 1 < stop):
