@@ -89,6 +89,8 @@ class GemmKernels:
     """Output columns a CTA may take."""
     tile_rows: int
     """Rows a CTA takes."""
+    large_tile: tuple[int, int]
+    """Rows and columns of a CTA where that fills every SM, as in a prompt: k is not split then; 0, 0: there is none."""
     k_step: int
     """Elements of k that a CTA takes at a time."""
     stages: int

@@ -24,6 +24,7 @@ OWN = {
     "calibrate": ("judge.calibrate", "fit resource and kernel numbers to measured tables, as fitted children"),
     "bytes": ("judge.bytes_read", "predicted against counted HBM bytes and L2 hits"),
     "accuracy": ("accuracy", "write the tables and pictures of docs/accuracy.md anew"),
+    "serving": ("serving", "time per output token of servers under load, against published measurements"),
     "whatif": ("whatif", "the gain of one GPU over another, against published tables of both"),
     "power": ("power", "judge energy figures on published tables that carry watts"),
     "experts": ("experts", "mixtures of experts: what several tokens cost, against published tables"),

@@ -7,7 +7,8 @@ CTAs and a second kernel adds the partial sums. The library chooses the tile T a
 
 waves times serial k, blind to memory. Found by ablation over published kernel tables (aiconfigurator 095f58a5);
 it reproduces the split of 83-88 % of the ambiguous shapes on an H200. Some libraries have kernels that never split for
-small products (rows n k < 2^21 on Ada and RTX PRO) and for one row (GEMV).
+small products (rows n k < 2^21 on Ada and RTX PRO) and for one row (GEMV). Where rows fill every SM with a CTA of the
+large tile, as in a prompt, that is taken and k stays whole.
 Ignored: rules that depend on more than rows, columns and k, such as tables of single shapes.
 """
 
@@ -47,6 +48,8 @@ class Rule(NamedTuple):
     small_most_k: int
     vector_elements: int
     """The largest matrix that one row's own kernel takes; 0: there is none."""
+    large_tile: tuple[int, int] = (0, 0)
+    """Rows and columns of a CTA where there are enough of both; 0: there is none."""
 
 
 def rule_of(gemm: GemmKernels, generation: str) -> Rule:
@@ -56,12 +59,16 @@ def rule_of(gemm: GemmKernels, generation: str) -> Rule:
 
     has_vector = of_generation(gemm.vector_step_cycles, generation) > 0
     return Rule(gemm.tiles, gemm.tile_rows, gemm.k_step, gemm.wide_penalty, own(gemm.split_cost), own(gemm.split_least),
-                own(gemm.small_product), own(gemm.small_most_k), own(gemm.vector_elements) if has_vector else 0)
+                own(gemm.small_product), own(gemm.small_most_k), own(gemm.vector_elements) if has_vector else 0,
+                gemm.large_tile)
 
 
 @lru_cache(maxsize=65536)
 def tiling(rows: int, n: int, k: int, sms: int, rule: Rule) -> Tiling:
     """The library's choice for y[rows, n] on a GPU of so many SMs."""
+    many, wide = rule.large_tile
+    if many and rows > rule.tile_rows and (ctas := -(-rows // many) * -(-n // wide)) >= sms:
+        return Tiling(wide, 1, ctas, max(1, -(-k // rule.k_step)))
     down = -(-rows // rule.tile_rows)
     vector = rows == 1 and n * k <= rule.vector_elements
     small = rows * n * k < rule.small_product and k <= rule.small_most_k
