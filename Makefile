@@ -2,12 +2,13 @@
 # make test      everything that needs no torch; make test-torch installs torch and runs the rest
 # make lint      style and types        make bench   times and memory        make clean
 # make accuracy  the tables and pictures of docs/accuracy.md anew, from published measurements (extra silicon)
+# make docs      the documentation as a site in build/site, warnings as errors
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-torch lint bench accuracy clean
+.PHONY: demo test test-torch lint bench accuracy docs clean
 
 demo: $(VENV)/core
 	$(BIN)/speedsim run
@@ -27,6 +28,9 @@ bench: $(VENV)/test
 
 accuracy: $(VENV)/silicon
 	$(BIN)/python -m validate accuracy
+
+docs: $(VENV)/docs
+	$(BIN)/python -m mkdocs build --strict
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
@@ -51,4 +55,8 @@ $(VENV)/silicon: $(VENV)/test
 $(VENV)/torch: $(VENV)/test
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,torch]'
+	touch $@
+
+$(VENV)/docs: $(VENV)/core
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	touch $@

@@ -149,11 +149,14 @@ def of_token(document: Mapping[str, Any], which: str) -> Iterator[str]:
         return
     passes = kept.last - before.last
     yield ""
+    if passes < 1:
+        yield "it became text together with the position before it"
+        return
+    settled = 1 < passes <= timeline["repetitions"]
     yield (f"it became text {us((kept.committed_ps - before.committed_ps) / 1e6)} and {passes} "
            f"pass{'es' if passes != 1 else ''} after the position before it" + (
-               ": the first guess stood" if passes == 1 else
-               f": the prediction before it settled only at repetition {passes}" if passes <= timeline["repetitions"]
-               else ""))
+               f": the prediction before it settled only at repetition {passes}" if settled else
+               ": the first guess stood" if timeline["repetitions"] > 1 else ""))
 
 
 def _place(which: str, found: Mapping[int, Life]) -> tuple[int, int]:

@@ -117,7 +117,7 @@ def cause(life: Life, found: Mapping[int, Life]) -> str:
     at = [step for step in parent.steps if step.occurrence <= life.last]
     if not at:
         return "behind the end of the text"
-    return f"position {parent.position} changed its mind at repetition {at[-1].repetition}"
+    return f"position {parent.position} predicted otherwise at repetition {at[-1].repetition}"
 
 
 def by_occurrence(found: Mapping[int, Life], count: int) -> Sequence[list[tuple[Life, Step]]]:

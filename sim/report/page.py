@@ -64,18 +64,19 @@ def _environment(template: str) -> Any:
         from jinja2 import DictLoader, Environment, StrictUndefined
     except ImportError:
         raise NotCoveredError("pages need jinja2: pip install 'speedsim[report]'") from None
-    sources = {template: _source(template)}
+    sources = {template: source(template)}
     return Environment(loader=DictLoader(sources), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
                        lstrip_blocks=True)
 
 
-def _source(name: str) -> str:
+def source(name: str) -> str:
+    """A file of the templates."""
     return files(__package__).joinpath("templates", name).read_text(encoding="utf-8")
 
 
 def _own(name: str) -> Markup:
     """A file of this package, which is trusted as it is."""
-    return Markup(_source(name))
+    return Markup(source(name))
 
 
 def _script_json(value: Any) -> str:

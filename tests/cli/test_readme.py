@@ -17,9 +17,15 @@ BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 COMMANDS = [line for kind, body in BLOCKS if not kind for line in body.splitlines() if line.startswith("speedsim ")]
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where all of them run, one after the other."""
+    return tmp_path_factory.mktemp("reader")
+
+
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_of_the_readme_runs(command, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_a_command_of_the_readme_runs(command, folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
     assert main(shlex.split(command)[1:]) == 0
     assert capsys.readouterr().out
 

@@ -50,7 +50,7 @@ def test_a_late_prediction_is_told_with_its_repetition(tmp_path):
     told = document(answer(Scenario(model="speed_4x3", trace=str(tmp_path / "t.jsonl"))))
     text = "\n".join(of_token(told, "2"))
     assert "issued 2 times" in text
-    assert "discarded: position 1 changed its mind at repetition 3" in text
+    assert "discarded: position 1 predicted otherwise at repetition 3" in text
     assert "3 passes after the position before it: the prediction before it settled only at repetition 3" in text
     assert "the first guess stood" in "\n".join(of_token(told, "0:3"))
 
