@@ -14,6 +14,16 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 
+def on_config(config: Any) -> Any:
+    """Pages that the navigation does not name stand at its end."""
+    told = str(config.nav)
+    pages = [str(page.relative_to(config.docs_dir)) for page in sorted(Path(config.docs_dir).rglob("*.md"))]
+    more = [page for page in pages if f"'{page}'" not in told]
+    if more:
+        config.nav.append({"More": more})
+    return config
+
+
 def on_files(files: Any, config: Any) -> Any:
     """Add what is generated."""
     from mkdocs.structure.files import File

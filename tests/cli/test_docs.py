@@ -43,10 +43,7 @@ def test_a_page_can_be_followed_from_top_to_bottom(page, tmp_path, monkeypatch, 
     capsys.readouterr()
 
 
-def test_every_page_is_in_the_navigation_and_every_picture_is_drawn():
-    told = (ROOT / "mkdocs.yml").read_text()
-    for page in DOCS.rglob("*.md"):
-        assert str(page.relative_to(DOCS)) in told
+def test_every_picture_of_a_page_is_drawn():
     for page in PAGES:
         for picture in re.findall(r"\(pictures/(\w+)\.svg\)", page.read_text()):
             assert f'"{picture}"' in (DOCS / "pictures.py").read_text() or picture.startswith("strip_")
