@@ -84,6 +84,17 @@ def test_rows_that_were_looked_at_are_no_test(tmp_path, capsys, monkeypatch):
     assert "1 rows, median error" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_the_price_of_a_live_row_is_the_one_at_which_the_named_rows_have_no_error(tmp_path, capsys):
+    named = [row for row in ROWS if f"{row.model} d1={row.d1}" in SUITE.named and row.d2 is None]
+    assert len(named) == 5
+    table = tmp_path / "rows.csv"
+    table.write_text("\n".join([HEAD, *(",".join("" if cell is None else str(cell) for cell in row) for row in named)]))
+    assert main(["suite", "loopspec", "--rows", str(table), "--json", "-"]) == 0
+    errors = [row["predicted_speedup"] / row["speedup"] - 1 for row in json.loads(capsys.readouterr().out)["rows"]]
+    assert abs(sum(errors)) / 5 < 0.005
+
+
 @pytest.mark.parametrize(("body", "said"), [
     ("model,d1\n", "the first line names the columns"), (f"{HEAD}\nOuro-1.4B,1,,GSM8K,fast,3.13\n", "rows.csv:2"),
     (f"{HEAD}\nOuro-9B,1,,GSM8K,2.64,3.13\n", "'Ouro-9B' is none of"),
