@@ -8,6 +8,7 @@ key, and multiplied out for each pass that really ran: rounding is for time, nev
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ..hardware import Energy
 from ..kernels.demand import Grid, Kernel, Tensor
@@ -244,6 +245,7 @@ class Computer:
         return known if known.work.name == work.name else known._replace(work=work)
 
 
+@lru_cache(maxsize=4096)
 def _belongs(name: tuple[str | int, ...]) -> str:
     """What a tensor is a part of, for pictures: kv, head, group, ...; another model's with its name in front."""
     kept = [str(part) for part in name]
