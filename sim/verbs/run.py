@@ -18,6 +18,8 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="FILE", help="write the whole answer as JSON; - is standard output")
     parser.add_argument("--timeline", metavar="FILE",
                         help="write every kernel, wait and token as Chrome JSON for Perfetto (FILE.gz: compressed)")
+    parser.add_argument("--check-me", action="store_true",
+                        help="print the commands by which vLLM, SGLang and TensorRT-LLM accept as many tokens")
 
 
 def call(given: argparse.Namespace) -> int:
@@ -45,6 +47,11 @@ def call(given: argparse.Namespace) -> int:
         if target.is_file() or not target.exists():
             whole = put_beside(whole, target)
         write_text(target, to_json(whole) + "\n")
+    if given.check_me:
+        from ..check_me import commands
+
+        print("\n".join(commands(result)))
+        return 0
     from ..show import table
 
     print(table(result))
