@@ -13,6 +13,7 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
+from itertools import islice
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
 
@@ -134,7 +135,7 @@ def cluster(address: str, workers: int) -> Engine:
             shared = client.scatter(points, broadcast=True, hash=False)
             waiting = iter(work)
             running: dict[Any, int] = {}
-            for (number, block), _ in zip(waiting, range(AHEAD * max(1, len(client.nthreads()))), strict=False):
+            for number, block in islice(waiting, AHEAD * max(1, len(client.nthreads()))):
                 running[client.submit(computed, shared, block, pure=False)] = number
             while running:
                 for future in _finished(client, list(running), address):

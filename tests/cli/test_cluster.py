@@ -52,7 +52,8 @@ def scheduler(dask, tmp_path):
 
 
 def test_a_cluster_of_this_machine_computes_the_same_bytes(dask, tmp_path):
-    there = run_in(tmp_path / "there", points(), cluster("local", 2))
+    """With more blocks than the workers are given at a time."""
+    there = run_in(tmp_path / "there", points(), cluster("local", 1))
     assert there.read_bytes() == run_in(tmp_path / "here", points(), serial).read_bytes()
 
 
