@@ -30,7 +30,7 @@ from .sweep_grid import Grid, grid
 from .sweep_journal import Journal
 from .sweep_points import Points
 from .sweep_table import unit_axes, write
-from .units import NotCoveredError
+from .units import InputError, NotCoveredError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,6 +98,8 @@ def run_in(folder: Path, points: Points, engine: Engine = serial, progress: Prog
             done += count
             if progress is not None:
                 progress(done, points.grid.size)
+        if done < points.grid.size:
+            raise InputError(f"{folder}: {points.grid.size - done:,} points were never answered; start again")
         with whole_file(folder / TABLE) as stream:
             write(stream, points.grid, journal.content)
     finally:
