@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .parsing import Parser
+from .screen import waiting
 from .units import InputError, NotCoveredError
 
 UNWRITABLE = (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG, errno.EDQUOT)
@@ -73,7 +74,8 @@ def _dispatch(given: list[str]) -> int:
     if options.verb is None:
         parser.print_help()
         return OK
-    code: int = options.call(options)
+    with waiting(options.verb, options.quiet or options.alone):
+        code: int = options.call(options)
     return code
 
 
@@ -104,7 +106,8 @@ def _parser(wanted: list[str]) -> Parser:
         module = import_module(f".verbs.{verb}", __package__)
         one = added.add_parser(verb, help=module.HELP, allow_abbrev=False)
         module.options(one)
-        one.set_defaults(call=module.call)
+        one.add_argument("--quiet", action="store_true", help="nothing on the screen but the answer")
+        one.set_defaults(call=module.call, alone=getattr(module, "TELLS_ITSELF", False))
     return parser
 
 

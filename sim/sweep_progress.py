@@ -13,7 +13,8 @@ ON_A_SCREEN_S, IN_A_FILE_S = 0.2, 10.0
 class Meter:
     """Told of every block; writes one line that is overwritten on a terminal, a line now and then elsewhere."""
 
-    def __init__(self) -> None:
+    def __init__(self, quiet: bool = False) -> None:
+        self._quiet = quiet
         self._begun: tuple[float, int] | None = None
         self._told = 0.0
         self._screen = sys.stderr.isatty()
@@ -29,6 +30,8 @@ class Meter:
 
     def __call__(self, done: int, size: int) -> None:
         """So many points of so many are there."""
+        if self._quiet:
+            return
         now = time.monotonic()
         if self._begun is None:
             self._begun = (now, done)

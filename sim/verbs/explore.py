@@ -6,6 +6,8 @@ import argparse
 
 from ..units import InputError
 
+TELLS_ITSELF = True
+"""Serving lasts until it is interrupted."""
 HELP = "sliders over a sweep as one HTML file, or over the live engine with --serve"
 
 

@@ -12,11 +12,17 @@ def options(parser: argparse.ArgumentParser) -> None:
     """Add the verb's options."""
     parser.add_argument("document", metavar="FILE|DIR",
                         help="what run or compare --json FILE wrote, or the folder of sweep --out DIR")
+    parser.add_argument("--text", action="store_true", help="the pictures in characters instead, where no browser is")
     parser.add_argument("--out", default="report.html", metavar="FILE", help="the page (default report.html)")
 
 
 def call(given: argparse.Namespace) -> int:
-    """Write the page."""
+    """Write the page, or print its pictures in characters."""
+    if given.text:
+        from ..report.in_text import in_text
+
+        print(in_text(Path(given.document)))
+        return 0
     from ..files import check_target, write_text
 
     check_target(given.out)

@@ -52,7 +52,8 @@ def call(given: argparse.Namespace) -> int:
 
         print("\n".join(commands(result)))
         return 0
+    from ..screen import painted
     from ..show import table
 
-    print(table(result))
+    print(painted(table(result)))
     return 0

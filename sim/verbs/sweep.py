@@ -6,6 +6,8 @@ import argparse
 
 from ..scenario_options import add_options, scenario
 
+TELLS_ITSELF = True
+"""How far it is is told by its meter."""
 HELP = "run every combination of values and write a table; goes on where it was interrupted"
 
 
@@ -36,7 +38,7 @@ def call(given: argparse.Namespace) -> int:
 
     engine = chosen(given.engine, given.workers, given.cluster)
     points = planned(given.over, scenario(given, "summary"), given.link)
-    with Meter() as meter:
+    with Meter(given.quiet) as meter:
         table = run_in(Path(given.out), points, engine, meter)
     print(summary(table, points.grid))
     return 0

@@ -26,7 +26,7 @@ ROWS = [
      "sweep_run", "sweep_axes", "sweep_grid", "sweep_points", "sweep_figures", "sweep_table",
      "sweep_journal", "sweep_engines", "sweep_progress", "sweep_summary", "attribution", "elasticity", "inverse",
      "frontier", "pass_times"},
-    {"cli", "verbs", "parsing", "scenario_options", "__main__", "__init__"},
+    {"cli", "verbs", "parsing", "screen", "scenario_options", "__main__", "__init__"},
 ]
 ROW = {name: number for number, names in enumerate(ROWS) for name in names}
 
