@@ -213,7 +213,7 @@ def _setting(resolved: Resolved) -> Setting:
     source = max((s.source_tokens for s in resolved.trace.sequences), default=0)
     needs = schedule.needs()
     return Setting(stack, resolved.control, resolved.launch, fixed, schedule.reads(model.repetitions),
-                   resolved.scenario.batch, source, bool(needs.models) or needs.concurrent or needs.devices > 1,
+                   resolved.scenario.batch, source, needs.concurrent or needs.devices > 1,
                    needs.devices,
                    {name: (further.model.value, resolved.drawn()) for name, further in resolved.further.items()},
                    frozenset(name for name, further in resolved.further.items() if further.shares))

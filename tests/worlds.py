@@ -18,7 +18,6 @@ from speedsim.program import (
     Commit,
     Ids,
     Issue,
-    Needs,
     Oracle,
     Pass,
     Program,
@@ -171,7 +170,7 @@ def simulate(schedule: object, trace: Trace, *, gpu: Gpu | None = None, stack: S
     fixed = None if where.where == "host" else schedule.slots(model.repetitions)
     needs = schedule.needs()
     setting = Setting(stack, where, stack.launch, fixed, schedule.reads(model.repetitions), batch,
-                      concurrent=concurrent or needs != Needs(), devices=needs.devices,
+                      concurrent=concurrent or needs.concurrent or needs.devices > 1, devices=needs.devices,
                       models={name: (draft or speed_shape(1, 1), plan) for name, _ in needs.models})
     player = sim_machine(gpu, stack, model, plan, setting, record, **machine)
     return player.play(watched(in_lock_step(each, batch, ids), oracle))

@@ -41,10 +41,6 @@ def sim_machine(gpu: Gpu, stack: Stack, model: Model, plan: Plan, setting: Setti
     picoseconds; `grain` is the resolution of the reuse distance, in parts of the L2's capacity.
     """
     launcher, recorder = Launcher(gpu.launch, stack.host, spans=record == "kernels"), Recorder(model, record)
-    if not setting.concurrent:
-        lowering = Lowering(model, plan, stack.kernels, gpu.generation, gpu.sm.count)
-        computer = _computer(gpu, stack, lowering, tier, remember, grain)
-        return SimMachine(computer, launcher, Governor(_energy(gpu, tier)), setting, recorder)
     if TARGET in setting.models or setting.devices < 1:
         raise InputError(f"a setting of {setting.devices} devices with further models {', '.join(setting.models)}")
     models = {TARGET: (model, plan)} | dict(setting.models)
@@ -57,7 +53,9 @@ def sim_machine(gpu: Gpu, stack: Stack, model: Model, plan: Plan, setting: Setti
             for name, pair in models.items()
         }
         parts.append(Part(_device(gpu, stack, tier), tier == "roofline", _energy(gpu, tier), computers))
-    return StreamsMachine(parts, gpu, launcher, setting, recorder)
+    if setting.concurrent:
+        return StreamsMachine(parts, gpu, launcher, setting, recorder)
+    return SimMachine(parts[0].computers, launcher, Governor(_energy(gpu, tier)), setting, recorder)
 
 
 def tally_of(gpu: Gpu, stack: Stack, model: Model, plan: Plan, setting: Setting, tier: str, program: Program,

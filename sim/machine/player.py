@@ -8,21 +8,21 @@ stretch of single launches. At a Wait the unit goes to the device; what happens 
               launches N units behind the end of a text before it sees that end; the next text waits behind them
     device    the GPU takes the decision; the host only launches
 
-Units are put into time as a whole, which is fast; several streams, devices or models are played event by event
-(streams.py), with the same picoseconds for a program that both can play.
+Units are put into time as a whole, which is fast; several streams or devices are played event by event (streams.py),
+with the same picoseconds for a program that both can play.
 Ignored: in a batch, the late refill of a place whose neighbours go on; that a host knows an end by length beforehand.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..kernels.lower import PassShape
-from ..program import NOTHING, TARGET, Commit, Host, Issue, Pass, Program, Retire, Squash, Wait
+from ..program import NOTHING, Commit, Host, Issue, Pass, Program, Retire, Squash, Wait
 from ..timeline import Span, Timeline
-from ..units import NotCoveredError
+from ..units import InputError, NotCoveredError
 from .computed import Computer
 from .launch import Launcher
 from .power import Governor, clocked
@@ -34,15 +34,15 @@ __all__ = ["Setting", "SimMachine"]
 
 Unit = list[tuple[Pass, PassShape]]
 
-ALONE = "is not for one model on one stream of one device; Setting(concurrent=True) plays it"
+ALONE = "is not for one stream of one device; Setting(concurrent=True) plays it"
 
 
 class SimMachine:
-    """The simulated GPU: one model on one stream. One instance plays one program."""
+    """The simulated GPU: one stream. One instance plays one program; `computers` are by model and share a cache."""
 
-    def __init__(self, computer: Computer, launcher: Launcher, governor: Governor, setting: Setting,
+    def __init__(self, computers: Mapping[str, Computer], launcher: Launcher, governor: Governor, setting: Setting,
                  recorder: Recorder) -> None:
-        self._computer, self._launcher, self._governor = computer, launcher, governor
+        self._computers, self._launcher, self._governor = computers, launcher, governor
         self._setting, self._recorder = setting, recorder
         self._now = 0
         """The host's time in picoseconds."""
@@ -54,7 +54,7 @@ class SimMachine:
         self._ends: dict[int, int] = {}
         self._open: deque[int] = deque()
         """Ends of units whose decision the host has not read yet (lagged control)."""
-        self._shaper = Shaper(setting, {TARGET: computer.model})
+        self._shaper = Shaper(setting, {name: of.model for name, of in computers.items()})
 
     def play(self, program: Program) -> Timeline:
         """Run the program to its end."""
@@ -97,8 +97,10 @@ class SimMachine:
         end = max([self._ends.pop(number, 0) for number in command.passes])
         if control.where == "host":
             self._now = max(self._now, end) + turnaround
-            self._recorder.spend("host", self._free, self._now)
-            self._free = self._now
+            # In a batch the device may still run what others issued behind the pass.
+            if self._now > self._free:
+                self._recorder.spend("host", self._free, self._now)
+                self._free = self._now
         elif control.where == "lagged":
             self._read_late(end)
         return command.passes
@@ -149,11 +151,12 @@ class SimMachine:
             self._free = host
         begin, behind = host, 0 if recorder.decoding else -idle
         for index, (item, shape) in enumerate(unit):
-            computed = self._computer.run(shape)
+            computer = self._computers[item.model]
+            computed = computer.run(shape)
             launched = self._launcher.launch(mode, computed, self._free - host, index > 0)
             if late:
                 launched = launched.unbooked()
-            recorder.ran(self._shaper.shown(item, shape), computed, launched, host, self._computer.resident, late)
+            recorder.ran(self._shaper.shown(item, shape), computed, launched, host, computer.resident, late)
             end = host + launched.end_ps
             added = governor.added_ps(end, computed.energy_j)
             if added:
@@ -169,7 +172,10 @@ class SimMachine:
 
     def _shape(self, item: Pass) -> PassShape:
         """What the pass's kernels depend on; refused where they would run beside others."""
-        if item.model != TARGET or item.device or item.stream or item.after:
-            raise NotCoveredError(f"pass {item.id} (model {item.model}, device {item.device}, stream {item.stream}, "
+        if item.device or item.stream or item.after:
+            raise NotCoveredError(f"pass {item.id} (device {item.device}, stream {item.stream}, "
                                   f"after {len(item.after)} passes) {ALONE}")
+        if item.model not in self._computers:
+            known = ", ".join(self._computers)
+            raise InputError(f"pass {item.id} is of model {item.model!r}; the setting has {known}")
         return self._shaper.shape(item)

@@ -25,8 +25,8 @@ class Setting:
     places: int = 1
     source_tokens: int = 0
     concurrent: bool = False
-    """Whether programs may use several streams, devices and models, `after`, Wait(any=True), Host, Cancel, Move and
-    Compact. Slower to simulate; the same picoseconds for programs that use none of them."""
+    """Whether programs may use several streams and devices, `after`, Wait(any=True), Cancel, Move and Compact. Slower
+    to simulate; the same picoseconds for programs that use none of them."""
     devices: int = 1
     """GPUs, all alike."""
     models: Mapping[str, tuple[Model, Plan]] = field(default_factory=dict)

@@ -90,7 +90,7 @@ def tally(program: Program, computer: Computer, setting: Setting, recorder: Reco
 
     Raises NotCoveredError for any other program: its time is no sum of its parts.
     """
-    if setting.control.where != "host" or setting.concurrent:
+    if setting.control.where != "host" or setting.concurrent or setting.models:
         raise NotCoveredError("only one stream under host control takes the sum of its parts")
     walk = _Walk(computer, setting, recorder)
     walk.through(program)
@@ -137,6 +137,8 @@ class _Walk:
                 self._open.append(command.item)
             elif type(command) is Wait:
                 answer = command.passes
+                if self._open and self._open[-1].id not in command.passes:
+                    raise NotCoveredError("a program that does not wait for its last pass takes no sum of its parts")
                 self._wait(shaper)
             elif type(command) is Commit:
                 self.recorder.commit(command.token, 0)

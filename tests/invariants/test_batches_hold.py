@@ -18,7 +18,6 @@ from speedsim.program import (
     Host,
     Ids,
     Issue,
-    Needs,
     Pass,
     Retire,
     Row,
@@ -41,7 +40,7 @@ def played(made, program, places):
     """Play a program on the same machine as `simulate`, without batch.py."""
     needs = made.needs()
     stack = tiny_stack(**STACK)
-    setting = Setting(stack, Control("host"), stack.launch, None, made.reads(4), places, concurrent=needs != Needs(),
+    setting = Setting(stack, Control("host"), stack.launch, None, made.reads(4), places, concurrent=needs.concurrent,
                       models={name: (speed_shape(1, 1), WHOLE) for name, _ in needs.models})
     return sim_machine(tiny_gpu(**GPU), stack, MODEL, WHOLE, setting).play(program)
 
@@ -95,6 +94,20 @@ def test_a_batch_of_one_is_the_sequence_itself(name):
     assert line.counters == own.counters
     assert line.bound_ps == own.bound_ps
     assert list(line.commits) == list(own.commits)
+
+
+@pytest.mark.parametrize("launch", ["graph", "eager"])
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_event_by_event_a_schedule_takes_the_same_picoseconds(name, launch):
+    """Two models on one stream share the cache and the launches in either way of playing them."""
+    made, _ = schedule_named(name)
+    trace = synthetic([0.3, 0.2, 0.1], 4, 20, sequences=3, seed=5)
+    stack = tiny_stack(**STACK | {"launch": launch, "dispatch": 3_000_000})
+    whole, events = (simulate(made, trace, gpu=tiny_gpu(**GPU), stack=stack, model=MODEL, batch=2,
+                              facts=proposals(0.7), concurrent=concurrent) for concurrent in (False, True))
+    assert whole.counters == events.counters
+    assert whole.bound_ps == events.bound_ps
+    assert list(whole.commits) == list(events.commits)
 
 
 @pytest.mark.parametrize("name", [name for name in SCHEDULES if name != "draft:draft=tiny"])

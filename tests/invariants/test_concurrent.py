@@ -337,11 +337,19 @@ def test_what_the_device_cannot_decide_needs_the_host(commands, said):
 
 def test_the_path_for_one_stream_refuses_more_and_names_the_other():
     how = Setting(tiny_stack(), Control("host"), "graph", None, frozenset((1,)))
-    for command in (Issue(item(0, stream=1)), Issue(item(0, device=1)), Issue(item(0, model="draft")),
-                    Compact(0, (0,)), Cancel(0), Move((0,), 1), waits(0, 1, any=True)):
+    for command in (Issue(item(0, stream=1)), Issue(item(0, device=1)), Compact(0, (0,)),
+                    Cancel(0), Move((0,), 1), waits(0, 1, any=True)):
         alone = sim_machine(tiny_gpu(), how.stack, one_kernel(), ONE_KERNEL, how)
         with pytest.raises(NotCoveredError, match="concurrent=True"):
             alone.play(iter_of(command))
+
+
+def test_a_model_that_the_setting_does_not_have_is_refused_on_either_path():
+    for concurrent in (False, True):
+        how = Setting(tiny_stack(), Control("host"), "graph", None, frozenset((1,)), concurrent=concurrent)
+        machine = sim_machine(tiny_gpu(), how.stack, one_kernel(), ONE_KERNEL, how)
+        with pytest.raises(InputError, match="of model 'draft'; the setting has target"):
+            machine.play(iter_of(Issue(item(0, model="draft"))))
 
 
 def iter_of(command):
