@@ -8,9 +8,31 @@ An optional field that is None is unknown; whatever needs it says so instead of 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 DTYPE_BITS = {"fp64": 64, "fp32": 32, "tf32": 32, "bf16": 16, "fp16": 16, "fp8": 8, "int8": 8, "fp4": 4, "int4": 4}
 """Bits of each data type that a peak, weights or activations may have."""
+
+
+class Format(NamedTuple):
+    """How weights are stored, and what multiplies them."""
+
+    bits: float
+    """Bits a weight, its share of the scales included."""
+    operand: str | None = None
+    """Type to which the input is quantised, in a kernel of its own, before it is multiplied; None: the input stays as
+    it is, and weights are widened on the way (weight-only)."""
+
+
+FORMATS = {name: Format(bits) for name, bits in DTYPE_BITS.items()} | {
+    "fp8_tensor": Format(8, "fp8"),
+    "fp8_block": Format(8 + 32 / 128**2, "fp8"),
+    "nvfp4": Format(4 + 8 / 16, "fp4"),
+    "int8_wo": Format(8),
+    "int4_wo": Format(4 + 16 / 128),
+}
+"""Formats of weights: plain types, and those with scales (one a tensor, 32 bits a block of 128 x 128, 8 bits for 16
+weights, 16 bits for 128)."""
 
 
 MOST_REUSE = 16.0

@@ -11,10 +11,11 @@ target's head and embedding or its own.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from .hardware import DTYPE_BITS
+from .hardware import DTYPE_BITS, FORMATS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,9 +27,9 @@ class Dtypes:
     activations: str = "bf16"
 
     def __post_init__(self) -> None:
-        for role in ("weights", "kv", "activations"):
-            if getattr(self, role) not in DTYPE_BITS:
-                raise ValueError(f"dtype.{role}={getattr(self, role)!r} is none of {', '.join(DTYPE_BITS)}")
+        for role, known in (("weights", FORMATS), ("kv", DTYPE_BITS), ("activations", DTYPE_BITS)):
+            if getattr(self, role) not in known:
+                raise ValueError(f"dtype.{role}={getattr(self, role)!r} is none of {', '.join(known)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +179,7 @@ class Model:
 
     def weight_bytes(self, n: int, k: int) -> int:
         """Bytes of an n x k matrix as stored, rounded up."""
-        return -(-n * k * DTYPE_BITS[self.dtype.weights] // 8)
+        return math.ceil(n * k * FORMATS[self.dtype.weights].bits / 8)
 
     def activation_bytes(self, elements: int) -> int:
         """Bytes of activations."""

@@ -18,9 +18,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from .hardware import DTYPE_BITS, Gpu
+from .hardware import DTYPE_BITS, FORMATS, Gpu
 from .kernels.demand import Kernel
-from .kernels.gemm import rule_of, tiling
 from .kernels.lower import Lowering, PassShape, RowShape
 from .machine.fluid import FluidDevice
 from .machine.l2 import Residency
@@ -51,11 +50,17 @@ class Linear(NamedTuple):
     @property
     def bytes(self) -> int:
         """Its weights."""
-        return -(-self.n * self.k * DTYPE_BITS[self.dtype] // 8)
+        return self.model().weight_bytes(self.n, self.k)
+
+    @property
+    def operand(self) -> str:
+        """What is multiplied: the type itself where it is a plain one, 16 bits or what they are quantised to else."""
+        return self.dtype if self.dtype in DTYPE_BITS else FORMATS[self.dtype].operand or "bf16"
 
     def model(self) -> Model:
-        """A decoder that is this layer alone."""
-        return _only(self.dtype, d_model=self.k, ffn=self.n)
+        """A decoder that is this layer alone; beside weights with scales, activations are bf16."""
+        plain = self.dtype if self.dtype in DTYPE_BITS else "bf16"
+        return _only(Dtypes(weights=self.dtype, kv=plain, activations=plain), d_model=self.k, ffn=self.n)
 
     def shape(self) -> PassShape:
         """The pass that runs it once."""
@@ -80,7 +85,8 @@ class Attention(NamedTuple):
 
     def model(self) -> Model:
         """A decoder that is this attention alone."""
-        return _only(self.dtype, q_heads=self.heads, kv_heads=self.kv_heads, head_dim=self.head_dim)
+        dtype = Dtypes(weights=self.dtype, kv=self.dtype, activations=self.dtype)
+        return _only(dtype, q_heads=self.heads, kv_heads=self.kv_heads, head_dim=self.head_dim)
 
     def shape(self) -> PassShape:
         """The pass that runs it once."""
@@ -90,12 +96,12 @@ class Attention(NamedTuple):
         return PassShape(rows, len(rows), 0, 0)
 
 
-def _only(dtype: str, *, d_model: int = 1, ffn: int = 1, q_heads: int = 1, kv_heads: int = 1,
+def _only(dtype: Dtypes, *, d_model: int = 1, ffn: int = 1, q_heads: int = 1, kv_heads: int = 1,
           head_dim: int = 1) -> Model:
     """A decoder of one layer with these sizes."""
     return Model(name="one", title="one kernel", d_model=d_model, q_heads=q_heads, kv_heads=kv_heads,
                  head_dim=head_dim, ffn=ffn, gated=False, vocab=1, group_layers=1, repetitions=1,
-                 dtype=Dtypes(weights=dtype, kv=dtype, activations=dtype))
+                 dtype=dtype)
 
 
 class Predicted(NamedTuple):
@@ -119,9 +125,12 @@ class Predicted(NamedTuple):
 
 def lowered(what: Linear | Attention, gpu: Gpu, software: Kernels) -> tuple[Kernel, ...]:
     """The kernels that it takes."""
+    return _lowering(what, gpu, software).kernels(what.shape())
+
+
+def _lowering(what: Linear | Attention, gpu: Gpu, software: Kernels) -> Lowering:
     plan = _LINEAR if isinstance(what, Linear) else _ATTENTION
-    lowering = Lowering(what.model(), plan, software, gpu.generation, gpu.sm.count)
-    return lowering.kernels(what.shape())
+    return Lowering(what.model(), plan, software, gpu.generation, gpu.sm.count)
 
 
 @dataclass(slots=True)
@@ -144,9 +153,10 @@ class Bench:
         """The layer's time. Raises NotCoveredError where the GPU has no peak for its type."""
         known = self._known.get((what, buffers))
         if known is None:
-            if what.dtype not in self.gpu.sm.peak_flop_per_s:
+            wanted = what.operand if isinstance(what, Linear) else what.dtype
+            if wanted not in self.gpu.sm.peak_flop_per_s:
                 has = ", ".join(sorted(self.gpu.sm.peak_flop_per_s))
-                raise NotCoveredError(f"{self.gpu.name}: no peak for {what.dtype} (the file has {has})")
+                raise NotCoveredError(f"{self.gpu.name}: no peak for {wanted} (the file has {has})")
             if len(self._known) >= MOST_KEPT:
                 self._known.clear()
             known = self._known[what, buffers] = self._predict(what, buffers)
@@ -194,8 +204,7 @@ class Bench:
 
     def _cut(self, what: Linear | Attention, ctas: int) -> tuple[int | None, int]:
         """(output columns of a CTA, parts of k or of each context)."""
-        gpu = self.gpu
         if isinstance(what, Attention):
             return None, ctas // (what.batch * what.kv_heads)
-        cut = tiling(what.rows, what.n, what.k, gpu.sm.count, rule_of(self.stack.kernels.gemm, gpu.generation))
+        cut = _lowering(what, self.gpu, self.stack.kernels).cut(what.rows, what.n, what.k)
         return cut.tile, cut.splits

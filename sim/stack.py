@@ -117,6 +117,8 @@ class GemmKernels:
     """The largest matrix, in elements, that this kernel takes."""
     vector_fixed_ps: dict[str, int]
     """Prologue and epilogue of that kernel."""
+    quantise_fixed_ps: dict[str, int]
+    """Prologue and epilogue of the kernel that quantises an input before it is multiplied."""
     hbm_share: dict[str, float]
     """Share of a pure read's rate (hbm.read_fraction) that these kernels reach."""
     l2_share: dict[str, float]

@@ -124,7 +124,7 @@ def tiny_stack(**changes: object) -> Stack:
                              split_cost={"default": 0}, split_least={"default": 0}, step_cycles={"default": 0.0},
                              fixed_ps={"default": 0}, small_product={"default": 0},
                              small_most_k={"default": 0}, vector_elements={"default": 0},
-                             join_fixed_ps={"default": 0},
+                             join_fixed_ps={"default": 0}, quantise_fixed_ps={"default": 0},
                              vector_step_cycles={"default": 0.0}, vector_fixed_ps={"default": 0},
                              hbm_share={"default": 1.0}, l2_share={"default": 1.0}, input_share={"default": 0.0}),
             attention=AttentionKernels(backend={"default": "fill"}, block=parts["block"], stages=2,

@@ -186,6 +186,17 @@ def _without(one: Table, off: dict[str, Any]) -> float:
     return score.mape
 
 
+def types_part() -> str:
+    """Quantised layers, with what is fitted on bf16 alone."""
+    shown, found = _shown()["types"], dict[str, dict[str, str]]()
+    for dtype in shown["judged"]:
+        for gpu, one in judge(Asked("all", "linear", dtype=dtype, sample=shown["sample"]))["gpus"].items():
+            line = one["nulls"]["affine"]
+            found.setdefault(gpu, {})[dtype] = f"{one['mape']:.0f} ({one['bias']:+.0f}); {line['mape']:.0f}"
+    return table(["GPU", *shown["judged"]],
+                 [[gpu, *(told.get(dtype, "-") for dtype in shown["judged"])] for gpu, told in found.items()])
+
+
 def numbers_part(op: str) -> str:
     """The fitted numbers of every GPU, with their standard errors."""
     from .silicon import descriptions
@@ -238,7 +249,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "linear-zero-shot": partial(zero_shot_part, "linear"), "linear-regions": partial(regions_part, "linear"),
     "linear-growth": growth_part, "linear-cells": cells_part, "linear-whatif": partial(whatif_part, "linear"),
     "linear-numbers": partial(numbers_part, "linear"), "linear-ablations": partial(ablations_part, "linear"),
-    "linear-picture": partial(picture_part, "linear"),
+    "linear-types": types_part, "linear-picture": partial(picture_part, "linear"),
     "attention-scores": partial(scores_part, "attention"), "attention-zero-shot": partial(zero_shot_part, "attention"),
     "attention-regions": partial(regions_part, "attention"), "attention-whatif": partial(whatif_part, "attention"),
     "attention-numbers": partial(numbers_part, "attention"),

@@ -115,7 +115,14 @@ def _range(given: str | None, op: str) -> tuple[int, int]:
 def judge(asked: Asked) -> dict[str, Any]:
     """The scores of every GPU that is asked for, as a JSON document."""
     data = folder(asked.data)
-    found = {table.gpu: judged(table, data, asked) for table in covered(data, asked.op, asked.gpu, asked.framework)}
+    found, left_out = {}, []
+    for table in covered(data, asked.op, asked.gpu, asked.framework):
+        try:
+            found[table.gpu] = judged(table, data, asked)
+        except NotCoveredError as reason:  # such as a type that a card of all does not multiply
+            left_out.append(str(reason))
+    if not found:
+        raise NotCoveredError(left_out[0])
     return {
         "schema": SCHEMA, "op": asked.op, "tier": asked.tier, "dtype": asked.dtype,
         "with": _with(asked), "rows": f"{asked.low}:{asked.high}",
@@ -170,8 +177,8 @@ def chosen_rows(table: Table, asked: Asked) -> tuple[Rows, Rows]:
         scored = scored[sample(asked.sample, len(scored))]
     if not len(scored):
         raise NotCoveredError(f"{table.gpu}: {table.framework} {table.version} has no such {asked.op} rows")
-    return (Rows(whole.shapes[scored], whole.measured_us[scored]),
-            Rows(whole.shapes[fitted], whole.measured_us[fitted]))
+    return (whole._replace(shapes=whole.shapes[scored], measured_us=whole.measured_us[scored]),
+            whole._replace(shapes=whole.shapes[fitted], measured_us=whole.measured_us[fitted]))
 
 
 def _dict(score: Scores | None) -> dict[str, Any]:
@@ -189,13 +196,13 @@ def _noise(table: Table, data: Path, chosen: Rows, asked: Asked) -> dict[str, An
     return None if score is None else names | score._asdict()
 
 
-def kernel(shape: Sequence[int], op: str) -> tuple[Linear | Attention, int]:
-    """A row as a kernel, and the buffers that its benchmark read in turn."""
+def layers(chosen: Rows, op: str) -> tuple[list[Linear | Attention], int]:
+    """The rows as kernels, and the buffers that their benchmark read in turn."""
+    shapes = chosen.shapes.tolist()
     if op == "linear":
-        m, n, k = shape
-        return Linear(m, n, k), ROTATED
-    batch, heads, kv_heads, head_dim, keys = shape
-    return Attention(batch, keys, heads, kv_heads, head_dim), WARM
+        return [Linear(m, n, k, chosen.dtype) for m, n, k in shapes], ROTATED
+    return [Attention(batch, keys, heads, kv_heads, size, dtype=chosen.dtype)
+            for batch, heads, kv_heads, size, keys in shapes], WARM
 
 
 def bursting(gpu: Gpu) -> Gpu:
@@ -209,15 +216,16 @@ def bursting(gpu: Gpu) -> Gpu:
 def predictions(pair: Pair, tier: str, chosen: Rows, op: str, bare: bool = False) -> Floats:
     """Microseconds of each row; `bare`: its longest kernel alone, without the gap before it."""
     found, bench = [], Bench(bursting(pair.gpu.value), pair.stack.value, tier)
-    for shape in chosen.shapes.tolist():
-        told = bench.predict(*kernel(shape, op))
+    kernels, buffers = layers(chosen, op)
+    for layer in kernels:
+        told = bench.predict(layer, buffers)
         found.append((max(one.duration_ps for one in told.kernels) if bare else told.time_ps) / 1e6)
     return np.array(found, dtype=np.float64)
 
 
 def megabytes(chosen: Rows, op: str) -> Floats:
     """Weights, or keys and values, of each row."""
-    return np.array([kernel(shape, op)[0].bytes / 1e6 for shape in chosen.shapes.tolist()], dtype=np.float64)
+    return np.array([layer.bytes / 1e6 for layer in layers(chosen, op)[0]], dtype=np.float64)
 
 
 def log(asked: Asked, path: Path) -> None:

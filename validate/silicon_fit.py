@@ -22,7 +22,7 @@ from speedsim.plain import plain
 from speedsim.units import InputError, NotCoveredError
 
 from .fitting import Spec, at_values, number, search, specs_of
-from .silicon import Asked, bursting, chosen_rows, kernel, predictions
+from .silicon import Asked, bursting, chosen_rows, layers, predictions
 from .silicon_children import Pair, child_names, folder, parents, unfitted, write
 from .silicon_score import SHARE, Scores, scores, sealed
 from .silicon_tables import OPS, Rows, Table, covered, rows
@@ -67,10 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def cells_score(table: Table, count: int) -> Scores:
     """Scores on all other open rows of a fit on so many whole open cells, those with the smallest crc32."""
     whole = rows(table, "bf16", 1, OPS[table.op].widest)
-    openly = Rows(*(column[~sealed(whole.shapes)] for column in whole))
-    cells = sorted({(n, k) for _, n, k in openly.shapes.tolist()}, key=lambda cell: crc32(f"cells:{cell}".encode()))
-    inside = np.array([(n, k) in set(cells[:count]) for _, n, k in openly.shapes.tolist()])
-    seen, rest = (Rows(openly.shapes[part], openly.measured_us[part]) for part in (inside, ~inside))
+    openly = np.flatnonzero(~sealed(whole.shapes))
+    names = [(n, k) for _, n, k in whole.shapes[openly].tolist()]
+    cells = sorted(set(names), key=lambda cell: crc32(f"cells:{cell}".encode()))
+    inside = np.array([name in cells[:count] for name in names])
+    seen, rest = (whole._replace(shapes=whole.shapes[part], measured_us=whole.measured_us[part])
+                  for part in (openly[inside], openly[~inside]))
     pair = parents(table, table.stack)
     specs = specs_of(table.op, pair, SPEC)
     best = at_values(pair, specs, search(pair, specs, Tabled(seen, table.op)).values)
@@ -131,8 +133,7 @@ class Tabled:
     """The residuals of a published table's share; kernels are lowered once for each way of cutting them."""
 
     def __init__(self, seen: Rows, op: str) -> None:
-        kernels = [kernel(shape, op) for shape in seen.shapes.tolist()]
-        self._layers, self._buffers = [layer for layer, _ in kernels], kernels[0][1]
+        self._layers, self._buffers = layers(seen, op)
         self._measured_us = seen.measured_us
         self._lowered: dict[tuple[float, ...], Many] = {}
 

@@ -24,8 +24,9 @@ from speedsim.units import NotCoveredError
 
 PACKAGE, RELEASE, EXTRA = "aiconfigurator-core", "0.12.0", "speedsim[silicon]"
 _INSIDE = ("", "data", "systems/data", "aiconfigurator_core/systems/data")
-_DTYPES = {"bf16": "bfloat16"}
-"""Types whose kernels have a model; the tables have more."""
+DTYPES = {"bf16": ("bfloat16", "bf16"), "fp8": ("fp8", "fp8_tensor"), "fp8_block": ("fp8_block", "fp8_block"),
+          "nvfp4": ("nvfp4", "nvfp4"), "int8_wo": ("int8_wo", "int8_wo"), "int4_wo": ("int4_wo", "int4_wo")}
+"""Types by what the tables call them, and our formats of weights; attention has bf16 alone."""
 
 
 class Op(NamedTuple):
@@ -71,6 +72,8 @@ class Rows(NamedTuple):
     shapes: NDArray[np.int64]
     """Linear: rows, n, k. Attention: batch, heads, kv heads, head size, keys."""
     measured_us: NDArray[np.float64]
+    dtype: str = "bf16"
+    """Our format of the weights."""
 
 
 def folder(given: str | None) -> Path:
@@ -128,10 +131,10 @@ def rows(table: Table, dtype: str, low: int, high: int) -> Rows:
     """The rows that are scored: low to high rows (or sequences), this type; attention without window, head size 128."""
     import pyarrow.parquet as pq
 
-    if dtype not in _DTYPES:
-        raise NotCoveredError(f"--dtype {dtype}: no kernel model yet says what quantising costs; there is "
-                              f"{', '.join(_DTYPES)}")
-    op, name = OPS[table.op], _DTYPES[dtype]
+    if dtype not in DTYPES or (table.op == "attention" and dtype != "bf16"):
+        raise NotCoveredError(f"--dtype {dtype}: not judged; there is {', '.join(DTYPES)} for linear layers, bf16 for "
+                              "attention")
+    op, name = OPS[table.op], DTYPES[dtype][0]
     width = op.shape[0]
     try:
         types = ("gemm_dtype",) if table.op == "linear" else ("attn_dtype", "kv_cache_dtype")
@@ -152,7 +155,7 @@ def rows(table: Table, dtype: str, low: int, high: int) -> Rows:
         raise NotCoveredError(f"{_called(table)}: not a table of {PACKAGE} {RELEASE} ({EXTRA}): {error}") from None
     if table.op == "attention":
         columns = [*columns[:4], columns[4] + columns[5]]
-    return _merged(np.stack(columns, axis=1), latency * 1e3)
+    return _merged(np.stack(columns, axis=1), latency * 1e3)._replace(dtype=DTYPES[dtype][1])
 
 
 def _called(table: Table) -> str:

@@ -70,7 +70,7 @@ def judge(source: str, target: str, op: str, framework: str, copy: str | None) -
     common = np.flatnonzero(~np.isnan(measured))
     if not len(common):
         raise NotCoveredError(f"{old.gpu} and {new.gpu} have no {op} rows in common")
-    scored, measured = Rows(scored.shapes[common], scored.measured_us[common]), measured[common]
+    scored, measured = scored._replace(shapes=scored.shapes[common]), measured[common]
     times = [predictions(pair, "fluid", scored, op) for pair in (before, after)]
     mb = megabytes(scored, op)
     ratio = _rate(after.gpu.value) / _rate(before.gpu.value)

@@ -59,9 +59,9 @@ class Kernel(NamedTuple):
 
     name: str
     family: str
-    """gemm, gemv (a linear layer's kernel for one row), join (of a split matrix), attention, combine (of split
-    contexts), transpose (of an attention's wrapper), elementwise, kv_cache or sampling: whose numbers of the library
-    apply."""
+    """gemm, gemv (a linear layer's kernel for one row), join (of a split matrix), quantise (of its input), attention,
+    combine (of split contexts), transpose (of an attention's wrapper), elementwise, kv_cache or sampling: whose numbers
+    of the library apply."""
     demand: Demand
 
     @property

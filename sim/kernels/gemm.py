@@ -8,7 +8,8 @@ CTAs and a second kernel adds the partial sums. The library chooses the tile T a
 waves times serial k, blind to memory. Found by ablation over published kernel tables (aiconfigurator 095f58a5);
 it reproduces the split of 83-88 % of the ambiguous shapes on an H200. Some libraries have kernels that never split for
 small products (rows n k < 2^21 on Ada and RTX PRO) and for one row (GEMV). Where rows fill every SM with a CTA of the
-large tile, as in a prompt, that is taken and k stays whole.
+large tile, as in a prompt, that is taken and k stays whole. Matrices with quantised inputs are CUTLASS's (vLLM's w8a8
+kernels, NVFP4's of FlashInfer), taken as never split. A step is so many bytes of k, whatever their type.
 Ignored: rules that depend on more than rows, columns and k, such as tables of single shapes.
 """
 
@@ -18,6 +19,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from ..stack import GemmKernels, of_generation
+from .demand import Access, Grid
 
 SPLITS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32)
 
@@ -33,6 +35,22 @@ class Tiling(NamedTuple):
     """Serial steps of a CTA."""
     vector: bool = False
     """Whether it is the kernel for one row."""
+
+
+class Matrix(NamedTuple):
+    """What a linear layer adds to a kernel's demand."""
+
+    flop: int
+    read: Access
+    grid: Grid
+    splits: int
+    family: str
+    again_bytes: int
+    shared: bool
+    operand: str
+    """Type that is multiplied."""
+    quantised: Access | None
+    """The input as a kernel before it writes it; None where it is multiplied as it is."""
 
 
 class Rule(NamedTuple):
@@ -52,10 +70,16 @@ class Rule(NamedTuple):
     """Rows and columns of a CTA where there are enough of both; 0: there is none."""
 
 
-def rule_of(gemm: GemmKernels, generation: str) -> Rule:
-    """How the library cuts linear layers on GPUs of this generation."""
+def rule_of(gemm: GemmKernels, generation: str, scaled: bool = False) -> Rule:
+    """How the library cuts linear layers on GPUs of this generation.
+
+    `scaled`: those with quantised inputs, whose kernels come from elsewhere and never split.
+    """
     def own(numbers: dict[str, int]) -> int:
         return of_generation(numbers, generation)
+
+    if scaled:
+        return Rule(gemm.tiles, gemm.tile_rows, gemm.k_step, gemm.wide_penalty, 0, 0, 0, 0, 0, gemm.large_tile)
 
     has_vector = of_generation(gemm.vector_step_cycles, generation) > 0
     return Rule(gemm.tiles, gemm.tile_rows, gemm.k_step, gemm.wide_penalty, own(gemm.split_cost), own(gemm.split_least),

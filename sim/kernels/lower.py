@@ -17,14 +17,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ..hardware import DTYPE_BITS
+from ..hardware import DTYPE_BITS, FORMATS
 from ..model import Model
 from ..plan import Plan
 from ..stack import Kernels, of_generation
 from .attention import COMBINED_ROWS, Backend, Part, attention, cross_attention
 from .demand import Access, Demand, Grid, Kernel, Tensor
 from .encoder import encoder
-from .gemm import rule_of, tiling
+from .gemm import Matrix, Tiling, rule_of, tiling
 
 _HEAD_LAYER = "linear:head_layer"
 """A step of no plan: drafters with layers in their heads add the activation and the residual within."""
@@ -172,26 +172,15 @@ class Lowering:
         operations = step.split("+")
         flop, again, reads, writes, family = 0, 0, [], [], "elementwise"
         grid, splits, copies, shared = Grid(width), 1, 0, False
+        quantised, operand = None, model.dtype.activations
         for operation in operations:
             name, _, weight = operation.partition(":")
             if name == "linear":
-                n, k = self._matrix(weight)
-                sets, sent = model.copies(weight, width), width * self._sent(weight)
-                # The rows of one expert are a product of their own; all of them are one kernel, k never split.
-                rows, columns = -(-sent // max(1, round(sets))), round(sets * n)
-                flop += 2 * sent * n * k
-                kind = "head" if weight in ("head", "head_layer") else "weights"
-                owner = "adapter" if weight == "adapter" else where
-                reads.append(Access(Tensor((owner, weight), kind), round(sets * model.weight_bytes(n, k))))
-                gemm = self.software.gemm
-                rule = rule_of(gemm, self.generation)
-                cut = tiling(rows, columns, k, self.sms, rule if sent == width else rule._replace(split_least=0))
-                shared = rows > gemm.tile_rows
-                inflight = gemm.stages * cut.tile * gemm.k_step * DTYPE_BITS[model.dtype.weights] // 8
-                grid, splits = Grid(cut.ctas, cut.steps, inflight), cut.splits
-                family = "gemv" if cut.vector else "gemm"
-                again = _again(model.activation_bytes(sent * k), -(-n // cut.tile),
-                               of_generation(gemm.input_share, self.generation))
+                matrix = self._linear(where, weight, width)
+                flop, again, shared = flop + matrix.flop, matrix.again_bytes, matrix.shared
+                reads.append(matrix.read)
+                grid, splits, family = matrix.grid, matrix.splits, matrix.family
+                quantised, operand = matrix.quantised, matrix.operand
             elif name in ("attention", "cross_attention"):
                 part = self._attention(name, where, width, of, shape)
                 flop, again, family = flop + part.flop, part.again_bytes, "attention"
@@ -205,22 +194,68 @@ class Lowering:
                 family = "sampling"
             elif name == "add":
                 reads.append(_between(model, width * model.d_model))
-        reads.append(_between(model, width * self._elements(operations[0], entering=True)))
+        dtype, called = model.dtype.activations, f"{where}.{step}"
+        entering = _between(model, width * self._elements(operations[0], entering=True))
+        if quantised is not None:
+            yield Kernel(f"{called}.quantise", "quantise", Demand(dtype, 0, (entering,), (quantised,), Grid(width)))
+        reads.append(quantised or entering)
         out = width * self._elements(operations[-1], entering=False)
         parts = _partial(out * splits)
         writes.append(_between(model, out) if splits == 1 else parts)
-        dtype, called = model.dtype.activations, f"{where}.{step}"
         copy = Kernel(f"{called}.copy", "transpose" if copies > 1 else "elementwise",
                       Demand(dtype, 0, (_between(model, out),), (_between(model, out),), Grid(width)))
         if copies > 1:
             yield copy
-        yield Kernel(called, family, Demand(dtype, flop, tuple(reads), tuple(writes), grid, again, shared))
+        yield Kernel(called, family, Demand(operand, flop, tuple(reads), tuple(writes), grid, again, shared))
         if splits > 1:
             joint = Grid(width) if family == "gemm" else Grid(-(-width * model.q_heads // COMBINED_ROWS), splits)
             join = Demand(dtype, 0, (parts,), (_between(model, out),), joint)
             yield Kernel(f"{called}.join", "join" if family == "gemm" else "combine", join)
         if copies:
             yield copy
+
+    @property
+    def _operand(self) -> str:
+        """Type that matrices multiply."""
+        return FORMATS[self.model.dtype.weights].operand or self.model.dtype.activations
+
+    @property
+    def _scaled(self) -> bool:
+        """Whether inputs are quantised to it."""
+        return self._operand != self.model.dtype.activations
+
+    def cut(self, rows: int, n: int, k: int, whole: bool = False) -> Tiling:
+        """How the library cuts a matrix: a step is as many bytes of a quantised input as k_step elements of 16 bits.
+
+        `whole`: k is never split.
+        """
+        long = -(-k * DTYPE_BITS[self._operand] // 16) if self._scaled else k
+        rule = rule_of(self.software.gemm, self.generation, self._scaled)
+        return tiling(rows, n, long, self.sms, rule._replace(split_least=0) if whole else rule)
+
+    def _linear(self, where: str, weight: str, width: int) -> Matrix:
+        """One matrix: its weights are read once, whatever the rows; a narrower operand is quantised before.
+
+        The rows of one expert are a product of their own; all of them are one kernel, k never split.
+        """
+        model, gemm, operand = self.model, self.software.gemm, self._operand
+        n, k = self._matrix(weight)
+        sets, sent = model.copies(weight, width), width * self._sent(weight)
+        rows, columns = -(-sent // max(1, round(sets))), round(sets * n)
+        cut = self.cut(rows, columns, k, whole=sent != width)
+        # The weights of a step are those of as many bytes of the input as k_step elements of 16 bits.
+        wide = 16 / DTYPE_BITS[operand] if self._scaled else 1.0
+        inflight = int(gemm.stages * cut.tile * gemm.k_step * wide * FORMATS[model.dtype.weights].bits / 8)
+        kind = "head" if weight in ("head", "head_layer") else "weights"
+        owner = "adapter" if weight == "adapter" else where
+        quantised = Access(Tensor(("activations",), "activations"), -(-width * k * DTYPE_BITS[operand] // 8))
+        return Matrix(
+            2 * sent * n * k, Access(Tensor((owner, weight), kind), round(sets * model.weight_bytes(n, k))),
+            Grid(cut.ctas, cut.steps, inflight), cut.splits, "gemv" if cut.vector else "gemm",
+            _again(-(-sent * k * DTYPE_BITS[operand] // 8), -(-n // cut.tile),
+                   of_generation(gemm.input_share, self.generation)),
+            rows > gemm.tile_rows, operand, quantised if self._scaled else None,
+        )
 
     def _attention(self, name: str, where: str, width: int, of: tuple[tuple[int, RowShape], ...],
                    shape: PassShape) -> Part:

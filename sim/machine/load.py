@@ -119,6 +119,7 @@ def _software(kernels: Kernels, gpu: Gpu) -> dict[str, Numbers]:
         "gemm": Numbers(of_generation(gemm.fixed_ps, name), step, hbm, l2),
         "gemv": Numbers(of_generation(gemm.vector_fixed_ps, name),
                          of_generation(gemm.vector_step_cycles, name) * cycle, hbm, l2),
+        "quantise": Numbers(of_generation(gemm.quantise_fixed_ps, name), 0.0, hbm, l2),
         "join": Numbers(of_generation(gemm.join_fixed_ps, name), step, hbm, l2),
         "attention": Numbers(
             of_generation(attention.fixed_ps, name), of_generation(attention.step_cycles, name) * cycle,

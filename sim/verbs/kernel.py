@@ -114,11 +114,12 @@ def _buffers(given: argparse.Namespace) -> int:
 
 def _kernels(given: argparse.Namespace) -> list[Linear | Attention]:
     """Every combination of the shape's numbers."""
-    from ..hardware import DTYPE_BITS
+    from ..hardware import DTYPE_BITS, FORMATS
     from ..one_kernel import Attention, Linear
 
-    if given.dtype not in DTYPE_BITS:
-        raise InputError(f"--dtype {given.dtype}: must be one of {', '.join(DTYPE_BITS)}")
+    known = FORMATS if given.op == "linear" else DTYPE_BITS
+    if given.dtype not in known:
+        raise InputError(f"--dtype {given.dtype}: must be one of {', '.join(known)}")
     names = [name for name, _, _ in _SHAPES[given.op]]
     lists = [_numbers(name, getattr(given, name.replace("-", "_"))) for name in names]
     count = 1

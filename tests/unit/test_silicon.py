@@ -184,6 +184,13 @@ def test_attention_counts_the_new_key_and_leaves_windows_out(tmp_path, capsys):
     assert judge(tmp_path, capsys, "--op", "attention", "--framework", "sglang")["gpus"]["h200_sxm"]["rows"] == 9
 
 
+def test_quantised_layers_are_judged_as_their_own_tables(tmp_path, capsys):
+    bench = Bench(silicon.bursting(load_gpu("h200_sxm").value), load_stack("vllm_0_24").value)
+    told = [bench.predict(Linear(*shape, "fp8_tensor"), ROTATED).time_ps / 1e6 for shape in SHAPES]
+    write_linear(tmp_path, SHAPES, told, dtype="fp8")
+    assert judge(tmp_path, capsys, "--dtype", "fp8")["gpus"]["h200_sxm"]["mape"] == pytest.approx(0, abs=1e-9)
+
+
 # Which table
 
 
@@ -227,7 +234,8 @@ def test_a_foreign_table_is_named_with_package_and_extra(tmp_path):
 
 @pytest.mark.parametrize(("arguments", "error", "words"), [
     (["--rows", "8:1"], InputError, "the smaller first"), (["--rows", "x"], InputError, "1:64"),
-    (["--sample", "0"], InputError, "one row"), (["--dtype", "fp8"], NotCoveredError, "fp8"),
+    (["--sample", "0"], InputError, "one row"), (["--dtype", "fp7"], NotCoveredError, "fp7"),
+    (["--dtype", "fp8"], NotCoveredError, "no such linear rows"),
     (["--op", "attention", "--sealed"], InputError, "sealed"), (["--gpu", "h2000"], InputError, "h2000"),
     (["--zero-shot", "t4"], NotCoveredError, "no numbers of vllm_0_24 are fitted"),
     (["--zero-shot", "h200_sxm", "--unfitted"], InputError, "exclude"),
@@ -299,3 +307,31 @@ def test_the_noise_floor_is_the_median_of_the_others():
     told = others(shapes, [(shapes[:1], np.array([t])) for t in (1.0, 4.0, 16.0)])
     assert told[0] == pytest.approx(4.0)
     assert math.isnan(told[1])
+
+
+# Quantised weights
+
+
+@pytest.mark.parametrize(("dtype", "bits", "kernels"), [
+    ("bf16", 16, 1), ("fp8_tensor", 8, 2), ("fp8_block", 8 + 32 / 16384, 2), ("nvfp4", 4.5, 2), ("int4_wo", 4.125, 1),
+])
+def test_a_quantised_input_is_a_kernel_of_its_own_and_scales_are_bytes(dtype, bits, kernels):
+    layer = Linear(4, 8192, 1024, dtype)
+    told = Bench(load_gpu("b200_sxm").value, load_stack("torch_graph").value).predict(layer, COLD)
+    assert layer.bytes == 8192 * 1024 * bits / 8
+    assert [timed.work.family for timed in told.kernels] == ["quantise", "gemm"][-kernels:]
+    assert told.kernels[-1].work.hbm_bytes == layer.bytes
+
+
+def test_a_step_of_a_quantised_layer_is_as_many_bytes_of_k():
+    bench = Bench(chip(), tiny_stack())
+    assert bench.predict(Linear(1, 65536, 2048), COLD).kernels[0].work.grid.steps == 32
+    gpu = replace(chip(), sm=replace(chip().sm, peak_flop_per_s={"bf16": 1e15, "fp8": 2e15, "fp4": 4e15}))
+    for dtype, steps in (("fp8_tensor", 16), ("nvfp4", 8), ("int8_wo", 32)):
+        told = Bench(gpu, tiny_stack()).predict(Linear(1, 65536, 2048, dtype), COLD)
+        assert told.kernels[-1].work.grid.steps == steps
+
+
+def test_a_card_that_does_not_multiply_the_operand_is_not_covered():
+    with pytest.raises(NotCoveredError, match="no peak for fp4"):
+        Bench(load_gpu("h200_sxm").value, load_stack("torch_graph").value).predict(Linear(1, 64, 64, "nvfp4"), COLD)
