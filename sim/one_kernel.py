@@ -21,6 +21,7 @@ from typing import NamedTuple
 from .hardware import DTYPE_BITS, FORMATS, Gpu
 from .kernels.demand import Kernel
 from .kernels.lower import Lowering, PassShape, RowShape
+from .kernels.matrix import Library, cut
 from .machine.fluid import FluidDevice
 from .machine.l2 import Residency
 from .machine.power import sustained
@@ -125,12 +126,9 @@ class Predicted(NamedTuple):
 
 def lowered(what: Linear | Attention, gpu: Gpu, software: Kernels) -> tuple[Kernel, ...]:
     """The kernels that it takes."""
-    return _lowering(what, gpu, software).kernels(what.shape())
-
-
-def _lowering(what: Linear | Attention, gpu: Gpu, software: Kernels) -> Lowering:
     plan = _LINEAR if isinstance(what, Linear) else _ATTENTION
-    return Lowering(what.model(), plan, software, gpu.generation, gpu.sm.count)
+    lowering = Lowering(what.model(), plan, software, gpu.generation, gpu.sm.count)
+    return lowering.kernels(what.shape())
 
 
 @dataclass(slots=True)
@@ -206,5 +204,6 @@ class Bench:
         """(output columns of a CTA, parts of k or of each context)."""
         if isinstance(what, Attention):
             return None, ctas // (what.batch * what.kv_heads)
-        cut = _lowering(what, self.gpu, self.stack.kernels).cut(what.rows, what.n, what.k)
-        return cut.tile, cut.splits
+        library = Library(self.stack.kernels.gemm, self.gpu.generation, self.gpu.sm.count)
+        told = cut(what.model(), what.rows, what.n, what.k, library)
+        return told.tile, told.splits

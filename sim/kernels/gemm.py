@@ -19,7 +19,6 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from ..stack import GemmKernels, of_generation
-from .demand import Access, Grid
 
 SPLITS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32)
 
@@ -35,22 +34,6 @@ class Tiling(NamedTuple):
     """Serial steps of a CTA."""
     vector: bool = False
     """Whether it is the kernel for one row."""
-
-
-class Matrix(NamedTuple):
-    """What a linear layer adds to a kernel's demand."""
-
-    flop: int
-    read: Access
-    grid: Grid
-    splits: int
-    family: str
-    again_bytes: int
-    shared: bool
-    operand: str
-    """Type that is multiplied."""
-    quantised: Access | None
-    """The input as a kernel before it writes it; None where it is multiplied as it is."""
 
 
 class Rule(NamedTuple):

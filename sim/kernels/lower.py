@@ -17,14 +17,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ..hardware import DTYPE_BITS, FORMATS
 from ..model import Model
 from ..plan import Plan
-from ..stack import Kernels, of_generation
+from ..stack import Kernels
 from .attention import COMBINED_ROWS, Backend, Part, attention, cross_attention
 from .demand import Access, Demand, Grid, Kernel, Tensor
 from .encoder import encoder
-from .gemm import Matrix, Tiling, rule_of, tiling
+from .matrix import Library, linear
 
 _HEAD_LAYER = "linear:head_layer"
 """A step of no plan: drafters with layers in their heads add the activation and the residual within."""
@@ -176,7 +175,8 @@ class Lowering:
         for operation in operations:
             name, _, weight = operation.partition(":")
             if name == "linear":
-                matrix = self._linear(where, weight, width)
+                size = (*self._matrix(weight), width, self._sent(weight))
+                matrix = linear(model, where, weight, size, Library(self.software.gemm, self.generation, self.sms))
                 flop, again, shared = flop + matrix.flop, matrix.again_bytes, matrix.shared
                 reads.append(matrix.read)
                 grid, splits, family = matrix.grid, matrix.splits, matrix.family
@@ -213,49 +213,6 @@ class Lowering:
             yield Kernel(f"{called}.join", "join" if family == "gemm" else "combine", join)
         if copies:
             yield copy
-
-    @property
-    def _operand(self) -> str:
-        """Type that matrices multiply."""
-        return FORMATS[self.model.dtype.weights].operand or self.model.dtype.activations
-
-    @property
-    def _scaled(self) -> bool:
-        """Whether inputs are quantised to it."""
-        return self._operand != self.model.dtype.activations
-
-    def cut(self, rows: int, n: int, k: int, whole: bool = False) -> Tiling:
-        """How the library cuts a matrix: a step is as many bytes of a quantised input as k_step elements of 16 bits.
-
-        `whole`: k is never split.
-        """
-        long = -(-k * DTYPE_BITS[self._operand] // 16) if self._scaled else k
-        rule = rule_of(self.software.gemm, self.generation, self._scaled)
-        return tiling(rows, n, long, self.sms, rule._replace(split_least=0) if whole else rule)
-
-    def _linear(self, where: str, weight: str, width: int) -> Matrix:
-        """One matrix: its weights are read once, whatever the rows; a narrower operand is quantised before.
-
-        The rows of one expert are a product of their own; all of them are one kernel, k never split.
-        """
-        model, gemm, operand = self.model, self.software.gemm, self._operand
-        n, k = self._matrix(weight)
-        sets, sent = model.copies(weight, width), width * self._sent(weight)
-        rows, columns = -(-sent // max(1, round(sets))), round(sets * n)
-        cut = self.cut(rows, columns, k, whole=sent != width)
-        # The weights of a step are those of as many bytes of the input as k_step elements of 16 bits.
-        wide = 16 / DTYPE_BITS[operand] if self._scaled else 1.0
-        inflight = int(gemm.stages * cut.tile * gemm.k_step * wide * FORMATS[model.dtype.weights].bits / 8)
-        kind = "head" if weight in ("head", "head_layer") else "weights"
-        owner = "adapter" if weight == "adapter" else where
-        quantised = Access(Tensor(("activations",), "activations"), -(-width * k * DTYPE_BITS[operand] // 8))
-        return Matrix(
-            2 * sent * n * k, Access(Tensor((owner, weight), kind), round(sets * model.weight_bytes(n, k))),
-            Grid(cut.ctas, cut.steps, inflight), cut.splits, "gemv" if cut.vector else "gemm",
-            _again(-(-sent * k * DTYPE_BITS[operand] // 8), -(-n // cut.tile),
-                   of_generation(gemm.input_share, self.generation)),
-            rows > gemm.tile_rows, operand, quantised if self._scaled else None,
-        )
 
     def _attention(self, name: str, where: str, width: int, of: tuple[tuple[int, RowShape], ...],
                    shape: PassShape) -> Part:
@@ -316,11 +273,6 @@ class Lowering:
             "reject": (2 * model.vocab, model.vocab),
         }[name]
         return taken if entering else handed
-
-
-def _again(size: int, tiles: int, share: float) -> int:
-    """Bytes of an input that its further tiles ask of the L2 once more."""
-    return int(size * (tiles - 1) * share)
 
 
 def _between(model: Model, elements: int) -> Access:

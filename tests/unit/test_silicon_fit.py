@@ -129,10 +129,8 @@ def test_a_gpu_and_its_stack_have_at_most_24_fitted_numbers(gpu, stack):
     assert len(counted) <= silicon_children.MOST, sorted(counted)
 
 
-@pytest.mark.parametrize("name", names("fitted") or [None])
+@pytest.mark.parametrize("name", [name for name in names("fitted") if "@silicon-" in name])
 def test_every_child_names_its_table_its_rule_and_the_rows_it_saw(name):
-    if name is None:
-        pytest.skip("nothing is fitted yet")
     parent = name.partition("@")[0]
     child = load_gpu(name) if parent in names("gpus") else load_stack(name)
     assert child.parents[0] == parent
