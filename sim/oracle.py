@@ -12,7 +12,7 @@ described. `exitE` is a proposer as well: the trace's own exit E, drafting on fr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from .program import TARGET, Oracle, Pass, Row, Tree
 from .units import InputError
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .acceptance import Facts
     from .trace import Sequence
 
+ON, OFF = 1, 2
 OFF_TEXT = -1
 """The guess of a row about which nothing is recorded: no token of any vocabulary."""
 
@@ -30,37 +31,43 @@ class TraceOracle:
 
     def __init__(self, sequences: Mapping[int, Sequence], facts: Facts | None = None) -> None:
         self._facts = facts
-        self._exits = {s.id: s.exit_tokens.tolist() for s in sequences.values()}
+        self._exits: dict[int, Any] = {s.id: memoryview(cast(Any, s.exit_tokens)) for s in sequences.values()}
+        """Two-dimensional, so read where they lie: lists of their numbers would take ten times the room."""
         self._first = {s.id: s.first for s in sequences.values()}
         self._last = {s.id: s.first + s.count - 1 for s in sequences.values() if s.end == "eos"}
-        self._on_text: dict[int, tuple[int, int]] = {}
-        self._known: set[int] = set()
+        self._stands = bytearray()
+        """A byte a token, so that a text of millions fits: 0 not issued yet, ON or OFF the text."""
 
     def issued(self, item: Pass) -> None:
         """Place every new token: on the text (its sequence and position) or off it."""
         for row in item.rows:
-            if row.depth == 0 and row.token not in self._known:
-                self._known.add(row.token)
-                if self._stands_on_text(row):
-                    self._on_text[row.token] = (row.sequence, row.position)
+            if row.depth == 0 and not self._stand(row.token):
+                if row.token >= len(self._stands):
+                    self._stands.extend(bytes(row.token + 1024 - len(self._stands)))
+                self._stands[row.token] = ON if self._stands_on_text(row) else OFF
+
+    def _stand(self, token: int) -> int:
+        return self._stands[token] if token < len(self._stands) else 0
 
     def _stands_on_text(self, row: Row) -> bool:
         index = row.position - self._first[row.sequence]
         exits = self._exits[row.sequence]
-        if index >= len(exits):
+        count, repetitions = exits.shape
+        if index >= count:
             return False
         if row.source is None:
             return True
         token, exit = row.source
-        return exit > 0 and token in self._on_text and exits[index - 1][exit - 1] == exits[index - 1][-1]
+        return (exit > 0 and self._stand(token) == ON
+                and exits[index - 1, exit - 1] == exits[index - 1, repetitions - 1])
 
     def ended(self, passes: frozenset[int]) -> None:
         """Nothing to learn: the facts were there from the start."""
 
     def guess(self, row: Row, exit: int) -> int:
         """The recorded prediction, or the one guess of an off-text row."""
-        if row.token in self._on_text:
-            prediction: int = self._exits[row.sequence][row.position - self._first[row.sequence]][exit - 1]
+        if self._stand(row.token) == ON:
+            prediction: int = self._exits[row.sequence][row.position - self._first[row.sequence], exit - 1]
             return prediction
         return OFF_TEXT
 
@@ -102,8 +109,10 @@ class TraceOracle:
     def _exit_ranks(self, exit: int, sequence: int, position: int, levels: int) -> list[int]:
         index = position - self._first[sequence]
         found: list[int] = []
-        for row in self._exits[sequence][index:index + levels]:
-            if row[exit - 1] != row[-1]:
+        exits = self._exits[sequence]
+        count, repetitions = exits.shape
+        for at in range(index, min(index + levels, count)):
+            if exits[at, exit - 1] != exits[at, repetitions - 1]:
                 break
             found.append(0)
         return found

@@ -22,6 +22,7 @@ from .memory import memory, refusal
 from .metrics import Peaks, figures, gain, per_token_us, speedup
 from .scenario import Resolved, Scenario, play, resolve, sides
 from .timeline import Timeline
+from .transfer import transfer
 
 SCHEMA = "speedsim-result/1"
 
@@ -68,6 +69,11 @@ class Answer:
     def knee(self) -> dict[str, Any] | None:
         """Both ends of an answer that hangs on the L2's knee."""
         return knee(self)
+
+    @cached_property
+    def transfer(self) -> dict[str, Any] | None:
+        """The gain on every shipped trace, where this one was recorded from another model."""
+        return transfer(self)
 
     @property
     def speedup(self) -> float | None:
@@ -119,6 +125,7 @@ def document(result: Answer) -> dict[str, Any]:
         "gain_over": result.gain_over,
         "intervals": intervals(result),
         "knee": result.knee,
+        "transfer": result.transfer,
         "sentence": sentence(result),
         "notes": notes(result),
     }

@@ -45,6 +45,11 @@ def table(result: Answer) -> str:
                      f"predict: the gain is {early['speedup']:.2f} x if its plateau ends at {early['plateau']} of the "
                      f"capacity, {late['speedup']:.2f} x at {late['plateau']}")
     lines += [f"note: {note}" for note in notes(result)]
+    others = result.transfer
+    if others:
+        shown = ", ".join(f"{gain:.2f} x on {name}" for name, gain in others["traces"].items())
+        lines.append(f"note: over the shipped traces of {mine.model.value.repetitions} repetitions the gain is "
+                     f"{others['low']:.2f} to {others['high']:.2f} x: {shown}")
     return "\n".join(lines)
 
 

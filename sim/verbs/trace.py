@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 
 HELP = "check, convert, summarise, import or make up a trace"
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the verb's deeds and their options."""
-    deeds = parser.add_subparsers(dest="deed", metavar="check|stats|convert|import|synth", required=True)
+    deeds = parser.add_subparsers(dest="deed", metavar="check|stats|convert|import|synth|record", required=True)
     for deed, words in (("check", "read a trace and verify it"), ("stats", "flip rates, settle times, runs, bounds")):
         one = deeds.add_parser(deed, help=words)
         one.add_argument("trace", metavar="NAME|FILE")
@@ -18,6 +19,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     convert.add_argument("trace", metavar="NAME|FILE")
     convert.add_argument("target", metavar="FILE")
     _log_options(deeds.add_parser("import", help="a log of speculative decoding as a trace of steps"))
+    _record_options(deeds.add_parser("record", help="what a local Hugging Face model would say at earlier exits"))
     synth = deeds.add_parser("synth", help="a made-up trace, of stated rates")
     synth.add_argument("text", metavar="KEY=VALUE,...", help="flips=F+F+.. [burst=C], like=TRACE, envelope=BETA+ALPHA, "
                        "accepted=P+P+.. or length=L with draft=K; count=N, sequences=N, first=P, seed=N")
@@ -34,8 +36,36 @@ def _log_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn (default 0)")
 
 
+def _record_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--hf", required=True, metavar="DIR", help="a local causal language model: config.json and safetensors")
+    add("--out", required=True, metavar="FILE", help="the trace (.parquet or .jsonl; steps: .jsonl)")
+    add("--layers", metavar="N,N,...", help="exits of a model that is not looped, counted from 1; the last is added")
+    add("--draft", metavar="DIR", help="a drafter: record the steps of assisted generation instead")
+    add("--prompts", metavar="FILE", help="text, one prompt a line (default: random ids)")
+    add("--sequences", type=int, default=64, metavar="N")
+    add("--prompt", type=int, default=64, metavar="P", help="tokens of a prompt (default 64)")
+    add("--count", type=int, default=256, metavar="N", help="tokens generated behind each (default 256)")
+    add("--dtype", choices=("float32", "bfloat16"), default="float32")
+    add("--seed", type=int, default=0)
+
+
+def _recorder() -> Callable[[argparse.Namespace], int]:
+    """What records, in a package with torch: found by entry point. NotCoveredError where speedsim is not installed."""
+    from importlib.metadata import entry_points
+
+    from ..units import NotCoveredError
+
+    for entry in entry_points(group="speedsim.recorders", name="hf"):
+        found: Callable[[argparse.Namespace], int] = entry.load()
+        return found
+    raise NotCoveredError("trace record: speedsim is not installed with its recorders (pip install speedsim[hf])")
+
+
 def call(given: argparse.Namespace) -> int:
     """Do the deed."""
+    if given.deed == "record":
+        return _recorder()(given)
     from .. import trace, trace_steps
     from ..registry import find
     from ..trace_text import figures

@@ -22,7 +22,7 @@ ROWS = [
     {"scenario", "further", "sampling", "text", "changes"},
     {"one_kernel", "one_pass", "check_me", "many_kernels", "metrics", "memory", "result", "comparison", "show",
      "timeline_files",
-     "report", "schema", "uncertainty", "energy", "knee", "intervals", "suites",
+     "report", "schema", "uncertainty", "energy", "knee", "intervals", "transfer", "suites",
      "sweep_run", "sweep_axes", "sweep_grid", "sweep_points", "sweep_figures", "sweep_table",
      "sweep_journal", "sweep_engines", "sweep_progress", "sweep_summary", "attribution", "elasticity", "inverse",
      "frontier", "pass_times"},

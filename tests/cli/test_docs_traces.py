@@ -12,7 +12,7 @@ from speedsim.cli import main
 
 PAGE = "".join((Path(__file__).parents[2] / "docs" / name).read_text() for name in ("traces.md", "speed_paper.md"))
 BLOCKS = [[line for line in body.splitlines() if line.startswith("speedsim ")]
-          for body in re.findall(r"^```\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)]
+          for kind, body in re.findall(r"^```(\w*)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL) if not kind]
 CHOICE = {"index": 0, "turns": [""], "new_tokens": [12], "wall_time": [1.0]}
 LOGS = {
     "responses.jsonl": {"usage": {"prompt_tokens": 8, "completion_tokens": 9}, "metrics": {"speculative_decoding": {
