@@ -2,13 +2,14 @@
 # make test      everything that needs no torch; make test-torch installs torch and runs the rest
 # make lint      style and types        make bench   times and memory        make clean
 # make accuracy  the tables and pictures of docs/accuracy.md anew, from published measurements (extra silicon)
+# make study     docs/study.md and its sweeps anew (minutes)
 # make docs      the documentation as a site in build/site, warnings as errors
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-torch lint bench accuracy docs clean
+.PHONY: demo test test-torch lint bench accuracy study docs clean
 
 demo: $(VENV)/core
 	$(BIN)/speedsim run
@@ -28,6 +29,10 @@ bench: $(VENV)/test
 
 accuracy: $(VENV)/silicon
 	$(BIN)/python -m validate accuracy
+
+study: $(VENV)/test
+	$(BIN)/python docs/study_sweeps.py
+	$(BIN)/python docs/study.py
 
 docs: $(VENV)/docs
 	$(BIN)/python -m mkdocs build --strict

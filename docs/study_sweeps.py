@@ -19,7 +19,6 @@ HERE = Path(__file__).parent / "study"
 CARDS = "rtx_a5000,a100_sxm,l40s,h100_sxm,h200_sxm,b200_sxm"
 SWEEPS = {
     "depth": (["gpu=" + CARDS, "schedule.max_in_flight=1:6"], []),
-    "roofline": (["gpu=" + CARDS, "tier=roofline"], []),
     "launches": (["gpu=" + CARDS, "launch=eager,graph,graph+pdl,persistent"], []),
     "cache": (["l2.capacity=4MiB:256MiB:*2", "launch=graph,persistent"], []),
     "memory": (["hbm.bandwidth=0.5TB/s:32TB/s:*2", "launch=graph,persistent"], []),
