@@ -1,4 +1,4 @@
-"""Writes docs/study.md (`make study`): the page docs/study/page.md with its numbers, read from the sweeps beside it.
+"""Writes docs/study.md (`make study`): the page docs/study/page.txt with its numbers, read from the sweeps beside it.
 
 What a sentence of the page claims in words is asserted here, so that the page cannot say what the sweeps do not.
 """
@@ -149,7 +149,7 @@ def page() -> str:
     title = (f"SPEED's gain is latency, not bytes: predicted {point(h200):.1f} x at batch 1 on an H200 while it reads "
              f"{1 / point(h200, 'gain.hbm_bytes_ratio'):.1f} x the memory; gone by batch 64 on small cards")
     values = depth() | premise() | launches() | head() | batch() | {"title": title}
-    return (HERE / "study" / "page.md").read_text().format_map(values)
+    return (HERE / "study" / "page.txt").read_text().format_map(values)
 
 
 if __name__ == "__main__":
