@@ -51,6 +51,8 @@ def cases(folder: Path) -> list[Case]:
         Case("one sequence of 20,000 tokens", [*speedsim, "run", "--synth", f"{FLIPS},count=20000"], 20, 500),
         Case("64 sequences at a time", [*speedsim, "run", "--batch", "64", "--synth",
                                         f"{FLIPS},count=128,sequences=64"], 60, 500),
+        Case("three schedules, two cards, two batches", [*speedsim, "compare", "--schedules", "speed,loopspec,plt",
+                                                         "--gpu", "h200_sxm,l4", "--batch", "1,4"], 15, 400),
     ]
 
 
