@@ -88,6 +88,19 @@ class L2:
     near_latency_ps: int | None = None
     far_latency_ps: int | None = None
     line_bytes: int = 128
+    slices: int | None = None
+    """Of all sides; with what follows, the organisation that the cycle tier simulates."""
+    ways: int | None = None
+    slice_bytes_per_clock: int | None = None
+    """What a slice gives in a clock."""
+    slice_misses: int | None = None
+    """Lines that a slice can wait for."""
+    replacement: str = "lru2"
+    """lru, lru2 (the not-quite LRU that fits measured curves), lru4, random or fifo."""
+    crossing_ps: int | None = None
+    """What a line on the other side takes longer, with nothing else running."""
+    link_bytes_per_s: float | None = None
+    """Between the sides, both directions together."""
 
     def __post_init__(self) -> None:
         if self.keep_fraction is not None and not 0 <= self.keep_fraction <= 1:
@@ -130,8 +143,12 @@ class Hbm:
     """Independent channels, pseudo-channels where the kind has them."""
     latency_ps: int | None = None
     """From a load to its data with nothing else running, past the L2."""
+    miss_ps: int | None = None
+    """What a miss takes longer than a hit on the same side, with nothing else running."""
     timing: str | None = None
     """Name of the DRAM timing set in hw_configs/dram."""
+    refresh: str = "bank"
+    """How the cycle tier's channels refresh: bank (one after the other), all (banks at once) or none."""
 
     def __post_init__(self) -> None:
         if not 0 < self.read_fraction <= 1:

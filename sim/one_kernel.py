@@ -16,21 +16,20 @@ Ignored: what the buffers' activations leave in the cache, kernels that quantise
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .hardware import DTYPE_BITS, FORMATS, Gpu
 from .kernels.demand import Kernel
 from .kernels.lower import Lowering, PassShape, RowShape
 from .kernels.matrix import Library, cut
-from .machine.fluid import FluidDevice
+from .machine.build import device_of
 from .machine.l2 import Residency
 from .machine.power import sustained
-from .machine.roofline import RooflineDevice
-from .machine.work import Timed, Work, alone
+from .machine.work import Device, Timed, Work, alone
 from .model import Dtypes, Model
 from .plan import Plan
 from .stack import Kernels, Stack
-from .units import NotCoveredError
+from .units import InputError, NotCoveredError
 
 COLD, WARM, ROTATED = 0, 1, 6
 """Buffers before: none, one (attention's benchmark), six (linear layers')."""
@@ -138,14 +137,22 @@ class Bench:
     gpu: Gpu
     stack: Stack
     tier: str = "fluid"
-    _device: RooflineDevice | FluidDevice = field(init=False)
+    _device: Device = field(init=False)
     _cache: Residency = field(init=False)
+    _watched: list[dict[str, Any]] | None = None
     _known: dict[tuple[Linear | Attention, int], Predicted] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        fluid = self.tier != "roofline"
-        self._device = FluidDevice(self.gpu, self.stack.kernels) if fluid else RooflineDevice(self.gpu)
+        self._device = device_of(self.gpu, self.stack, self.tier)
         self._cache = Residency(self.gpu.l2)
+
+    def watch(self, interval_fs: int) -> list[dict[str, Any]]:
+        """Have the cycle tier keep its counters at such intervals; what each kernel gives is added to the list."""
+        if self.tier != "cycle":
+            raise InputError(f"--probe: only the tier cycle has counters, not {self.tier}")
+        self._device.sample_every(interval_fs)  # type: ignore[attr-defined]
+        self._watched = []
+        return self._watched
 
     def predict(self, what: Linear | Attention, buffers: int) -> Predicted:
         """The layer's time. Raises NotCoveredError where the GPU has no peak for its type."""
@@ -165,7 +172,13 @@ class Bench:
         kernels = lowered(what, gpu, software)
         main = next(kernel for kernel in kernels if kernel.stored)
         hit, knee = self._fetched(main, buffers)
-        timed = tuple(sustained(alone(self._device, self._work(kernel, hit)), gpu.energy) for kernel in kernels)
+        if self.tier == "cycle":
+            from .machine.cycle_kernels import timed_alone
+
+            timed, hit = timed_alone(self._device, kernels, buffers, gpu.l2.capacity_bytes, self._watched)
+        else:
+            timed = tuple(alone(self._device, self._work(kernel, hit)) for kernel in kernels)
+        timed = tuple(sustained(one, gpu.energy) for one in timed)
         parts = {"launch": gpu.launch.node_gap_ps * len(timed)}
         for one in timed:
             for why, time in one.parts:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from .plan import Plan
     from .stack import Stack
 
-TIERS = ("roofline", "fluid")
+TIERS = ("roofline", "fluid", "cycle")
 MOST_BATCH = 1_000_000
 
 
@@ -67,7 +67,9 @@ class Scenario:
     prompt: int | None = None
     """Position of the first row, instead of the trace's."""
     tier: str = "fluid"
-    """How finely the device is simulated: roofline (what cannot be beaten) or fluid."""
+    """How finely the device is simulated: roofline (what cannot be beaten), fluid, or cycle (line by line)."""
+    exact: bool = False
+    """On the cycle tier: simulate every kernel, rather than a few of each class."""
     control: str | None = None
     launch: str | None = None
     """None: the stack's."""
@@ -151,6 +153,8 @@ def _asked(scenario: Scenario, trace: Trace) -> tuple[str, ...]:
     if scenario.batch > (most := len(trace.sequences)):
         notes.append(f"batch {scenario.batch}: the text has {most} sequence{'s' if most > 1 else ''}; "
                      "no more are decoded at a time")
+    if scenario.tier == "cycle":
+        notes.append("tier cycle: kernels of several streams run one after the other")
     return tuple(notes)
 
 
@@ -180,7 +184,8 @@ def play(resolved: Resolved) -> Timeline:
 
     gpu, stack, plan = resolved.gpu.value, resolved.stack.value, resolved.drawn(resolved.schedule.needs().rejects)
     model, scenario = resolved.model.value, resolved.scenario
-    machine = sim_machine(gpu, stack, model, plan, _setting(resolved), scenario.record, scenario.tier)
+    machine = sim_machine(gpu, stack, model, plan, _setting(resolved), scenario.record, scenario.tier,
+                          exact=scenario.exact)
     line = machine.play(program_of(resolved))
     ahead = {s.id: (s.first, s.source_tokens) for s in resolved.trace.sequences}
     takers = [model, *(further.model.value for further in resolved.further.values() if not further.shares)]
@@ -243,6 +248,8 @@ def _check(scenario: Scenario) -> None:
         value = getattr(scenario, name)
         if value not in known:
             raise InputError(f"--{name} {value}: {name}: must be one of {', '.join(known)}")
+    if scenario.exact and scenario.tier != "cycle":
+        raise InputError(f"--exact: only the tier cycle samples kernels, not {scenario.tier}")
     if scenario.sampling is not None:
         Sampling.parse(scenario.sampling)
     if not 0 <= scenario.seed < 2**63:

@@ -34,7 +34,9 @@ def add_options(parser: argparse.ArgumentParser, but: Collection[str] = ()) -> N
     add("--max-in-flight", type=int, metavar="D", help="speculation depth, as in speed:max_in_flight=D")
     add("--batch", type=int, default=1, metavar="B", help="sequences at a time (default 1)")
     add("--tokens", type=int, metavar="N", help="whole sequences until N tokens (default 1000; a file is played whole)")
-    add("--tier", default="fluid", metavar="TIER", help="how finely the device is simulated: roofline, fluid (default)")
+    add("--tier", default="fluid", metavar="TIER",
+        help="how finely the device is simulated: roofline, fluid (default) or cycle")
+    add("--exact", action="store_true", help="tier cycle: simulate every kernel, not a few of each class")
     add("--control", metavar="C", help="where the schedule decides: host, lagged:N, device (default: the stack's)")
     add("--rival-control", metavar="C", help="where the rivals' decoding is decided (default: as the schedule)")
     add("--launch", metavar="L", help="eager, stream, graph, graph+pdl or persistent (default: the stack's)")
@@ -58,7 +60,8 @@ def scenario(options: argparse.Namespace, record: str = "passes") -> Scenario:
         gpu=options.gpu, stack=options.stack, model=options.model, trace=options.trace, synth=options.synth,
         acceptance=";".join(acceptance) or None, seed=options.seed, sampling=options.sampling, impute=options.impute,
         schedule=schedule,
-        batch=options.batch, tokens=options.tokens, prompt=options.prompt, tier=options.tier, control=options.control,
+        batch=options.batch, tokens=options.tokens, prompt=options.prompt, tier=options.tier, exact=options.exact,
+        control=options.control,
         rival_control=options.rival_control, launch=options.launch, l2=options.l2, record=record,
         sets=tuple(_change(text) for text in options.set),
     )

@@ -3,10 +3,10 @@ them: kept full (saturated), or one access at a time (unloaded)."""
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 from speedsim.machine import cycle_dram as dram
 from speedsim.machine import cycle_queue as queue
-from speedsim.machine.cycle_numba import compiled
 
 
 def mix(seed: int, i: np.ndarray) -> np.ndarray:
@@ -64,7 +64,7 @@ def stream(name: str, count: int) -> np.ndarray:
                      np.where(write, row_w % 8192 + 8192, row % 8192)])
 
 
-@compiled
+@numba.njit
 def _saturated(s, t, accesses, warm, out):
     given = done = now = 0
     count = accesses.shape[1]
@@ -91,7 +91,7 @@ def saturated(t: queue.Timing, name: str, count: int, warm: int = 5000) -> tuple
     return (out[1] - out[0]) / t.edge, int(out[3] - out[2])
 
 
-@compiled
+@numba.njit
 def _unloaded(s, t, accesses, times):
     now = 0
     for i in range(accesses.shape[1]):

@@ -25,6 +25,7 @@ OWN = {
     "bytes": ("judge.bytes_read", "predicted against counted HBM bytes and L2 hits"),
     "accuracy": ("accuracy", "write the tables and pictures of docs/accuracy.md anew"),
     "serving": ("serving", "time per output token of servers under load, against published measurements"),
+    "curves": ("curves", "the fluid tier's hit and efficiency curves, made by the cycle tier"),
     "whatif": ("whatif", "the gain of one GPU over another, against published tables of both"),
     "power": ("power", "judge energy figures on published tables that carry watts"),
     "experts": ("experts", "mixtures of experts: what several tokens cost, against published tables"),

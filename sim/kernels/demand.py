@@ -34,6 +34,16 @@ class Grid(NamedTuple):
     """Parts that the last CTA to end joins, one after the other."""
 
 
+class Tiles(NamedTuple):
+    """How CTAs divide weights that lie row by row."""
+
+    rows: int
+    tile: int
+    """Rows of a CTA."""
+    splits: int
+    """Parts of each row, of a CTA each."""
+
+
 class Demand(NamedTuple):
     """A kernel's work, whatever the speed of the machine."""
 
@@ -47,6 +57,8 @@ class Demand(NamedTuple):
     """Of the reads, what several CTAs ask of the L2 beyond the first time."""
     shared: bool = False
     """Whether CTAs on all SMs read the same bytes, rather than each its own part."""
+    tiles: Tiles | None = None
+    """Of the first read; None: every CTA reads consecutive bytes."""
 
     @property
     def issued_bytes(self) -> int:

@@ -170,7 +170,7 @@ class Lowering:
         model = self.model
         operations = step.split("+")
         flop, again, reads, writes, family = 0, 0, [], [], "elementwise"
-        grid, splits, copies, shared = Grid(width), 1, 0, False
+        grid, splits, copies, shared, tiles = Grid(width), 1, 0, False, None
         quantised, operand = None, model.dtype.activations
         for operation in operations:
             name, _, weight = operation.partition(":")
@@ -180,7 +180,7 @@ class Lowering:
                 flop, again, shared = flop + matrix.flop, matrix.again_bytes, matrix.shared
                 reads.append(matrix.read)
                 grid, splits, family = matrix.grid, matrix.splits, matrix.family
-                quantised, operand = matrix.quantised, matrix.operand
+                quantised, operand, tiles = matrix.quantised, matrix.operand, matrix.tiles
             elif name in ("attention", "cross_attention"):
                 part = self._attention(name, where, width, of, shape)
                 flop, again, family = flop + part.flop, part.again_bytes, "attention"
@@ -206,7 +206,7 @@ class Lowering:
                       Demand(dtype, 0, (_between(model, out),), (_between(model, out),), Grid(width)))
         if copies > 1:
             yield copy
-        yield Kernel(called, family, Demand(operand, flop, tuple(reads), tuple(writes), grid, again, shared))
+        yield Kernel(called, family, Demand(operand, flop, tuple(reads), tuple(writes), grid, again, shared, tiles))
         if splits > 1:
             joint = Grid(width) if family == "gemm" else Grid(-(-width * model.q_heads // COMBINED_ROWS), splits)
             join = Demand(dtype, 0, (parts,), (_between(model, out),), joint)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ..hardware import DTYPE_BITS, FORMATS
 from ..model import Model
 from ..stack import GemmKernels, of_generation
-from .demand import Access, Grid, Tensor
+from .demand import Access, Grid, Tensor, Tiles
 from .gemm import Tiling, rule_of, tiling
 
 
@@ -40,6 +40,7 @@ class Matrix(NamedTuple):
     """Type that is multiplied."""
     quantised: Access | None
     """The input as a kernel before it writes it; None where it is multiplied as it is."""
+    tiles: Tiles
 
 
 def cut(model: Model, rows: int, n: int, k: int, library: Library, whole: bool = False) -> Tiling:
@@ -68,7 +69,7 @@ def linear(model: Model, where: str, weight: str, size: tuple[int, int, int, int
         2 * sent * n * k, Access(Tensor((owner, weight), kind), round(sets * model.weight_bytes(n, k))),
         Grid(tiles.ctas, tiles.steps, inflight), tiles.splits, "gemv" if tiles.vector else "gemm",
         int(again * of_generation(gemm.input_share, library.generation)), rows > gemm.tile_rows, operand,
-        quantised if scaled else None,
+        quantised if scaled else None, Tiles(columns, tiles.tile, tiles.splits),
     )
 
 

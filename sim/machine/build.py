@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ..catalog import load_dram
 from ..hardware import Energy
 from ..kernels.lower import Lowering, prefill_shape
 from ..program import TARGET, Machine, Program
@@ -28,17 +29,19 @@ if TYPE_CHECKING:
     from ..model import Model
     from ..plan import Plan
     from ..stack import Stack
+    from .cycle_device import CycleDevice
 
 
-TIERS = ("roofline", "fluid")
+TIERS = ("roofline", "fluid", "cycle")
 
 
 def sim_machine(gpu: Gpu, stack: Stack, model: Model, plan: Plan, setting: Setting, record: str = "passes",
-                tier: str = "roofline", remember: bool = True, grain: int = 256) -> Machine:
+                tier: str = "roofline", remember: bool = True, grain: int = 256, exact: bool = False) -> Machine:
     """A simulated GPU with an empty cache, driven as `setting` says.
 
     `tier` is how finely kernels are simulated. `remember=False` computes every pass anew and gives the same
-    picoseconds; `grain` is the resolution of the reuse distance, in parts of the L2's capacity.
+    picoseconds; `grain` is the resolution of the reuse distance, in parts of the L2's capacity. `exact`: the cycle tier
+    simulates every kernel.
     """
     launcher, recorder = Launcher(gpu.launch, stack.host, spans=record == "kernels"), Recorder(model, record)
     if TARGET in setting.models or setting.devices < 1:
@@ -46,13 +49,13 @@ def sim_machine(gpu: Gpu, stack: Stack, model: Model, plan: Plan, setting: Setti
     models = {TARGET: (model, plan)} | dict(setting.models)
     parts = []
     for _ in range(setting.devices):
-        cache = Cache(Residency(gpu.l2, grain))
+        cache, device = Cache(Residency(gpu.l2, grain)), device_of(gpu, stack, tier, exact)
         computers = {
             name: _computer(gpu, stack, Lowering(*pair, stack.kernels, gpu.generation, gpu.sm.count), tier, remember,
-                            cache=cache, owner=TARGET if name in setting.shared else name)
+                            cache=cache, device=device, owner=TARGET if name in setting.shared else name)
             for name, pair in models.items()
         }
-        parts.append(Part(_device(gpu, stack, tier), tier == "roofline", _energy(gpu, tier), computers))
+        parts.append(Part(device, tier != "fluid", _energy(gpu, tier), computers))
     if setting.concurrent:
         return StreamsMachine(parts, gpu, launcher, setting, recorder)
     return SimMachine(parts[0].computers, launcher, Governor(_energy(gpu, tier)), setting, recorder)
@@ -64,6 +67,8 @@ def tally_of(gpu: Gpu, stack: Stack, model: Model, plan: Plan, setting: Setting,
 
     cut_for: the GPU for which the libraries chose tiles and splits, this one by default. Raises NotCoveredError.
     """
+    if tier == "cycle":
+        raise NotCoveredError("tier cycle: a run is no sum of kernels' times found apart; ask for points by `run`")
     known = cut_for or gpu
     lowering = Lowering(model, plan, stack.kernels, known.generation, known.sm.count)
     computer = _computer(gpu, stack, lowering, tier, device=Untimed())
@@ -88,8 +93,12 @@ def _computer(gpu: Gpu, stack: Stack, lowering: Lowering, tier: str, remember: b
               cache: Cache | None = None, owner: str = "", device: Device | None = None) -> Computer:
     if "keep" in stack.l2_policy.values() and gpu.l2.keep_fraction is None:
         raise NotCoveredError(f"{gpu.name}: its L2 sets nothing aside (l2_policy keep)")
-    return Computer(lowering, device or _device(gpu, stack, tier), cache or Cache(Residency(gpu.l2, grain)), gpu.energy,
-                    stack.l2_policy, remember, owner)
+    device, cache = device or device_of(gpu, stack, tier), cache or Cache(Residency(gpu.l2, grain))
+    if tier == "cycle":
+        from .cycle_passes import LineComputer
+
+        return LineComputer(lowering, device, cache, gpu.energy, stack.l2_policy, remember, owner)
+    return Computer(lowering, device, cache, gpu.energy, stack.l2_policy, remember, owner)
 
 
 def _energy(gpu: Gpu, tier: str) -> Energy:
@@ -97,5 +106,17 @@ def _energy(gpu: Gpu, tier: str) -> Energy:
     return replace(gpu.energy, limit_w=None) if tier == "roofline" else gpu.energy
 
 
-def _device(gpu: Gpu, stack: Stack, tier: str) -> Device:
+def device_of(gpu: Gpu, stack: Stack, tier: str, exact: bool = False) -> Device:
+    """The device of a tier. Raises NotCoveredError where the cycle tier lacks numba or the GPU's organisation."""
+    if tier == "cycle":
+        return cycle_device(gpu, stack, exact)
     return RooflineDevice(gpu) if tier == "roofline" else FluidDevice(gpu, stack.kernels)
+
+
+def cycle_device(gpu: Gpu, stack: Stack, exact: bool = False) -> CycleDevice:
+    """The cycle tier's device. Raises NotCoveredError without numba, and where the GPU's organisation is not known."""
+    from .cycle_device import CycleDevice
+
+    if gpu.hbm.timing is None:
+        raise NotCoveredError(f"{gpu.name}: tier cycle needs hbm.timing, which its file does not say")
+    return CycleDevice(gpu, load_dram(gpu.hbm.timing).value, stack.kernels, exact)

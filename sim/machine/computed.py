@@ -196,6 +196,12 @@ class Computer:
             number, time = piece.times.get(missed_all) or self._first_time(piece, missed_all)
             content.append(number)
             timed.append(time)
+        return self._made(shape, timed, content, hbm, missing, knee)
+
+    def _made(self, shape: PassShape, timed: list[Timed], content: list[int], hbm: dict[str, int],
+              missing: dict[int, float], knee: int) -> Computed:
+        """The pass of these kernels; `missing` is the fraction of each layer instance's keys and values that missed."""
+        ready = self._prepare(shape)
         unit = self.model.kv_bytes * MISS_UNIT
         row_missed = tuple([round(sum([missing[i] for i in of]) * unit) for of in ready.instances])
         coda_missed = tuple([round(sum([missing[i] for i in of[len(of) - n:]]) * unit)

@@ -6,7 +6,8 @@ At every command the controller takes what may go first; of what is ready at tha
 commands, older requests before younger ones (first ready, first come). A request whose row is open waits for its bank,
 its bank group and the bus; one whose row is not open has its bank precharged, unless an older request still hits the
 open row. Reads go first until the write queue is four fifths full or no read waits; writes until it is a fifth full.
-A request may take several columns of one row (a line of four sectors); they are commands of their own.
+A request may take several columns of one row (a line of four sectors); their commands are placed together, as close as
+its bank group allows, and requests to other bank groups go between them.
 
 A column command starts on a whole clock. Refresh: none, all banks at once, or one bank after the other while the
 others go on.
@@ -19,16 +20,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .cycle_numba import compiled
+from .cycle_numba import compiled, inlined
 from .cycle_queue import (
     ACT,
     ACTIVE,
     ALL_BANKS,
+    BUS,
+    BUS_AT,
     C_ACT,
     C_PRE,
     C_RD,
     C_WR,
-    COL_BUS,
     DONE_AT,
     DRAIN,
     FAR,
@@ -57,9 +59,10 @@ from .cycle_queue import (
     ROW_BUS,
     S_AGE,
     S_BANK,
+    S_COLUMNS,
     S_KIND,
-    S_LEFT,
     S_ROW,
+    S_SINCE,
     S_TAG,
     WAITING,
     WR,
@@ -72,58 +75,77 @@ from .cycle_queue import (
 NOTHING, ACTIVATE, PRECHARGE, REFRESH = 0, 1, 2, 3
 
 
-@compiled
-def _choose_column(s: Channels, t: Timing, c: int, now: int, kind: int, held: bool) -> tuple[int, int]:
-    """(tick, request) of the column command that goes first; activated requests before others."""
-    state = s.state[c]
-    best, chosen, rank = FAR, -1, FAR
-    for bank in range(t.banks):
-        b = s.bank[c, bank]
-        at = b[ACTIVE]
-        if at < 0:
-            at = b[HIT + kind]
-            if at < 0 or held:
-                continue
-            order = s.slot[c, at, S_AGE]
-        else:
-            order = s.slot[c, at, S_AGE] - FAR
-        which = s.slot[c, at, S_KIND]
-        g = s.group[c, bank % t.groups]
-        ready = max(now, b[RD + which], g[G_RD + which], state[C_RD + which], state[COL_BUS])
-        ready = -(-ready // t.edge) * t.edge
-        if ready < best or (ready == best and order < rank):
-            best, chosen, rank = ready, at, order
-    return best, chosen
+@inlined
+def _fits(state: NDArray[np.int64], t: Timing, ready: int, columns: int) -> int:
+    """The first clock from `ready` on at which so many columns of one bank group find the data bus free."""
+    clock = -(-ready // t.edge)
+    ahead = clock - state[BUS_AT]
+    if 0 <= ahead < 63:
+        taken = state[BUS] >> ahead
+        wanted = 1
+        for _ in range(columns - 1):
+            wanted = wanted << (t.ccd_l // t.edge) | 1
+        while taken & wanted:
+            taken >>= 1
+            clock += 1
+    return clock * t.edge
 
 
-@compiled
-def _choose_row(s: Channels, t: Timing, c: int, now: int, kind: int) -> tuple[int, int, int]:
-    """(tick, bank, command) of the row command that goes first."""
+@inlined
+def _occupy(state: NDArray[np.int64], t: Timing, now: int, columns: int) -> None:
+    """Mark the clocks at which no other column command may start beside these; what is past is forgotten."""
+    clock, near, apart = now // t.edge, t.ccd_s // t.edge, t.ccd_l // t.edge
+    gone = clock - state[BUS_AT]
+    bus = state[BUS] >> gone if gone < 63 else 0
+    for column in range(columns):
+        for at in range(max(0, column * apart - near + 1), column * apart + near):
+            bus |= 1 << at
+    state[BUS], state[BUS_AT] = bus, clock
+
+
+@inlined
+def _choose(s: Channels, t: Timing, c: int, now: int, kind: int, held: bool) -> tuple[int, int, int, int, int]:
+    """(tick, request) of the column commands that go first, and (tick, bank, command) of the row command.
+
+    Activated requests go before others; `held`: nothing but those goes.
+    """
     state = s.state[c]
-    best, chosen, what, rank = FAR, -1, NOTHING, FAR
     due = state[REFRESH_BANK] if t.refresh == PER_BANK and now >= state[REFRESH_AT] else -1
-    for bank in range(t.banks):
-        b = s.bank[c, bank]
-        at = b[HEAD + kind]
-        if at < 0 or b[ACTIVE] >= 0 or bank == due:
+    four = max(now, state[FIRST_ACT + state[FOUR]] + t.faw, state[C_ACT], state[ROW_BUS])
+    close = max(now, state[C_PRE], state[ROW_BUS])
+    column, chosen, rank = FAR, -1, FAR
+    row, bank, what, turn = FAR, -1, NOTHING, FAR
+    for each in range(t.banks):
+        b = s.bank[c, each]
+        head, at = b[HEAD + kind], b[ACTIVE]
+        if at < 0 and (head < 0 or held):
             continue
+        g = s.group[c, each % t.groups]
+        active = at >= 0
+        if not active:
+            at = b[HIT + kind]
+        if at >= 0:
+            slot = s.slot[c, at]
+            which = slot[S_KIND]
+            ready = max(now, b[RD + which], g[G_RD + which], state[C_RD + which], slot[S_SINCE])
+            if ready <= column:
+                ready = _fits(state, t, ready, slot[S_COLUMNS])
+                order = slot[S_AGE] - FAR if active else slot[S_AGE]
+                if ready < column or (ready == column and order < rank):
+                    column, chosen, rank = ready, at, order
+        if active or each == due or b[ROW] == s.slot[c, head, S_ROW]:
+            continue
+        slot = s.slot[c, head]
         if b[ROW] < 0:
-            ready = max(now, b[ACT], s.group[c, bank % t.groups, G_ACT], state[C_ACT],
-                        state[FIRST_ACT + state[FOUR]] + t.faw, state[ROW_BUS])
-            ready = -(-ready // t.edge) * t.edge
-            command = ACTIVATE
-        elif s.slot[c, at, S_ROW] != b[ROW]:
-            ready = max(now, b[PRE], state[C_PRE], state[ROW_BUS])
-            command = PRECHARGE
+            ready = -(-max(four, b[ACT], g[G_ACT], slot[S_SINCE]) // t.edge) * t.edge
         else:
-            continue
-        order = s.slot[c, at, S_AGE]
-        if ready < best or (ready == best and order < rank):
-            best, chosen, what, rank = ready, bank, command, order
-    return best, chosen, what
+            ready = max(close, b[PRE], slot[S_SINCE])
+        if ready < row or (ready == row and slot[S_AGE] < turn):
+            row, bank, what, turn = ready, each, ACTIVATE if b[ROW] < 0 else PRECHARGE, slot[S_AGE]
+    return column, chosen, row, bank, what
 
 
-@compiled
+@inlined
 def _choose_refresh(s: Channels, t: Timing, c: int, now: int) -> tuple[int, int, int]:
     """(tick, bank, command) of what a refresh that is due needs next; bank -1 stands for all of them."""
     state = s.state[c]
@@ -153,40 +175,37 @@ def _choose_refresh(s: Channels, t: Timing, c: int, now: int) -> tuple[int, int,
     return -(-ready // t.edge) * t.edge, -1, REFRESH
 
 
-@compiled
+@inlined
 def _column(s: Channels, t: Timing, c: int, now: int, at: int) -> int:
-    """Issue a column command; return the request's tag where it was its last one, else -1."""
+    """Issue a request's column commands; return its tag."""
     state, slot = s.state[c], s.slot[c, at]
     bank, kind = slot[S_BANK], slot[S_KIND]
     b, g = s.bank[c, bank], s.group[c, bank % t.groups]
-    state[COL_BUS] = now + t.edge
-    state[LAST_COLUMN] = now
-    slot[S_LEFT] -= 1
-    last = slot[S_LEFT] == 0
+    _occupy(state, t, now, slot[S_COLUMNS])
+    last = now + (slot[S_COLUMNS] - 1) * t.ccd_l
+    state[LAST_COLUMN] = last
     if kind == READ:
-        state[C_RD], g[G_RD] = max(state[C_RD], now + t.ccd_s), max(g[G_RD], now + t.ccd_l)
-        state[C_WR] = max(state[C_WR], now + t.read_write)
-        b[PRE] = max(b[PRE], now + t.read_pre)
-        state[N_READ] += 1
+        g[G_RD] = last + t.ccd_l
+        state[C_WR] = max(state[C_WR], last + t.read_write)
+        b[PRE] = max(b[PRE], last + t.read_pre)
+        state[N_READ] += slot[S_COLUMNS]
     else:
-        state[C_WR], g[G_WR] = max(state[C_WR], now + t.ccd_s), max(g[G_WR], now + t.ccd_l)
-        state[C_RD], g[G_RD] = max(state[C_RD], now + t.write_read_s), max(g[G_RD], now + t.write_read_l)
-        b[PRE] = max(b[PRE], now + t.write_pre)
-        state[N_WRITE] += 1
-    if not last:
-        return -1
+        g[G_WR] = last + t.ccd_l
+        state[C_RD], g[G_RD] = max(state[C_RD], last + t.write_read_s), max(g[G_RD], last + t.write_read_l)
+        b[PRE] = max(b[PRE], last + t.write_pre)
+        state[N_WRITE] += slot[S_COLUMNS]
     tag = int(slot[S_TAG])
-    state[DONE_AT] = now + t.read_data
+    state[DONE_AT] = last + t.read_data
     remove(s, c, at)
     if t.closed:
         # The precharge starts when the column allows it; only the activate after it waits.
         state[OPEN] -= 1
         b[ROW] = b[HIT] = b[HIT + 1] = -1
-        b[ACT] = max(b[ACT], now + (t.write_pre if kind else t.read_pre) + t.rp)
+        b[ACT] = max(b[ACT], last + (t.write_pre if kind else t.read_pre) + t.rp)
     return tag
 
 
-@compiled
+@inlined
 def _activate(s: Channels, t: Timing, c: int, now: int, bank: int, kind: int) -> None:
     state, b = s.state[c], s.bank[c, bank]
     at = b[HEAD + kind]
@@ -206,7 +225,7 @@ def _activate(s: Channels, t: Timing, c: int, now: int, bank: int, kind: int) ->
     state[N_ACT] += 1
 
 
-@compiled
+@inlined
 def _precharge(s: Channels, t: Timing, c: int, now: int, bank: int) -> None:
     state, b = s.state[c], s.bank[c, bank]
     state[OPEN] -= 1
@@ -217,7 +236,7 @@ def _precharge(s: Channels, t: Timing, c: int, now: int, bank: int) -> None:
     state[N_PRE] += 1
 
 
-@compiled
+@inlined
 def _refresh(s: Channels, t: Timing, c: int, now: int) -> None:
     state = s.state[c]
     state[N_REFRESH] += 1
@@ -233,7 +252,7 @@ def _refresh(s: Channels, t: Timing, c: int, now: int) -> None:
     state[REFRESH_BANK] = (state[REFRESH_BANK] + 1) % t.banks
 
 
-@compiled
+@inlined
 def _mode(state: NDArray[np.int64], t: Timing) -> int:
     """Whether reads or writes go now."""
     reads, writes = state[WAITING], state[WAITING + 1]
@@ -257,10 +276,7 @@ def step(s: Channels, t: Timing, c: int, limit: int) -> tuple[int, int]:
     kind = _mode(state, t)
     due = now >= state[REFRESH_AT]
     held = due and t.refresh == ALL_BANKS
-    column, at = _choose_column(s, t, c, now, kind, held)
-    row, bank, what = FAR, -1, NOTHING
-    if not held:
-        row, bank, what = _choose_row(s, t, c, now, kind)
+    column, at, row, bank, what = _choose(s, t, c, now, kind, held)
     if due:
         fresh, which, needed = _choose_refresh(s, t, c, now)
         if fresh <= row:
@@ -280,7 +296,7 @@ def step(s: Channels, t: Timing, c: int, limit: int) -> tuple[int, int]:
     return row, -1
 
 
-@compiled
+@inlined
 def _row_command(s: Channels, t: Timing, c: int, now: int, bank: int, what: int, kind: int) -> None:
     """Issue it; bank -1 stands for all that are open."""
     if what == ACTIVATE:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..dram import Dram
-from .cycle_numba import compiled
+from .cycle_numba import inlined
 
 FAR = 1 << 62
 """A time that never comes."""
@@ -27,12 +27,11 @@ BANK_WIDTH = 12
 # Columns of Channels.group.
 G_ACT, G_RD, G_WR = 0, 1, 2
 # Columns of Channels.state.
-(C_ACT, C_RD, C_WR, C_PRE, ROW_BUS, COL_BUS, NOW, DRAIN, WAITING, OPEN, FREE, AGE, FOUR, FIRST_ACT, REFRESH_AT,
- REFRESH_BANK, N_ACT, N_PRE, N_READ, N_WRITE, N_REFRESH, DONE_AT, LAST_COLUMN) = (
-    0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 18, 19, 20, 21, 22, 23, 24, 25, 26)
+(C_ACT, C_RD, C_WR, C_PRE, ROW_BUS, BUS, BUS_AT, NOW, DRAIN, WAITING, _, OPEN, FREE, AGE, FOUR, FIRST_ACT, _, _, _,
+ REFRESH_AT, REFRESH_BANK, N_ACT, N_PRE, N_READ, N_WRITE, N_REFRESH, DONE_AT, LAST_COLUMN) = range(28)
 STATE_WIDTH = 28
 # Columns of Channels.slot.
-S_BANK, S_ROW, S_LEFT, S_AGE, S_NEXT, S_BEFORE, S_TAG, S_KIND, S_SINCE = range(9)
+S_BANK, S_ROW, S_COLUMNS, S_AGE, S_NEXT, S_BEFORE, S_TAG, S_KIND, S_SINCE = range(9)
 SLOT_WIDTH = 10
 
 
@@ -82,9 +81,10 @@ class Channels(NamedTuple):
     """The state of all channels: a row each."""
 
     state: NDArray[np.int64]
-    bank: NDArray[np.int64]
+    bank: NDArray[np.int32]
     group: NDArray[np.int64]
-    slot: NDArray[np.int64]
+    slot: NDArray[np.int32]
+    """Small numbers keep the banks and requests of many channels in the processor's cache."""
 
 
 def timing(dram: Dram, clock_fs: int, *, closed: bool = False, refresh: int = PER_BANK, reads: int = 32,
@@ -115,9 +115,9 @@ def channels(count: int, t: Timing) -> Channels:
     """Idle channels, all banks closed. Refreshes of different channels are due at different times."""
     slots = t.reads + t.writes + t.banks + 2
     state = np.zeros((count, STATE_WIDTH), np.int64)
-    bank = np.zeros((count, t.banks, BANK_WIDTH), np.int64)
+    bank = np.zeros((count, t.banks, BANK_WIDTH), np.int32)
     bank[:, :, [ROW, ACTIVE, HEAD, HEAD + 1, TAIL, TAIL + 1, HIT, HIT + 1]] = -1
-    slot = np.zeros((count, slots, SLOT_WIDTH), np.int64)
+    slot = np.zeros((count, slots, SLOT_WIDTH), np.int32)
     slot[:, :, S_NEXT] = np.arange(1, slots + 1)
     slot[:, -1, S_NEXT] = -1
     state[:, FIRST_ACT:FIRST_ACT + 4] = -FAR // 4
@@ -126,21 +126,20 @@ def channels(count: int, t: Timing) -> Channels:
     return Channels(state, bank, np.zeros((count, t.groups, 3), np.int64), slot)
 
 
-@compiled
+@inlined
 def has_room(s: Channels, t: Timing, c: int, kind: int) -> bool:
     """Whether the channel's queue takes another request of this kind."""
     return bool(s.state[c, WAITING + kind] < (t.writes if kind else t.reads))
 
 
-@compiled
+@inlined
 def put(s: Channels, c: int, now: int, kind: int, bank: int, row: int, columns: int, tag: int) -> None:
-    """Queue a request that arrives at `now`; `has_room` was asked, and what starts before `now` has been issued."""
+    """Queue a request that arrives at `now`, behind those queued before; `has_room` has been asked."""
     state, b, slots = s.state[c], s.bank[c, bank], s.slot[c]
-    state[NOW] = max(state[NOW], now)
     new = state[FREE]
     state[FREE] = slots[new, S_NEXT]
     slot = slots[new]
-    slot[S_BANK], slot[S_ROW], slot[S_LEFT], slot[S_TAG], slot[S_KIND] = bank, row, columns, tag, kind
+    slot[S_BANK], slot[S_ROW], slot[S_COLUMNS], slot[S_TAG], slot[S_KIND] = bank, row, columns, tag, kind
     slot[S_AGE], slot[S_SINCE], slot[S_NEXT], slot[S_BEFORE] = state[AGE], now, -1, b[TAIL + kind]
     state[AGE] += 1
     state[WAITING + kind] += 1
@@ -153,7 +152,7 @@ def put(s: Channels, c: int, now: int, kind: int, bank: int, row: int, columns: 
         b[HIT + kind] = new
 
 
-@compiled
+@inlined
 def next_hit(s: Channels, c: int, bank: int, kind: int, at: int) -> None:
     """Find the oldest request from `at` on that hits the bank's open row."""
     b, slots = s.bank[c, bank], s.slot[c]
@@ -162,7 +161,7 @@ def next_hit(s: Channels, c: int, bank: int, kind: int, at: int) -> None:
     b[HIT + kind] = at
 
 
-@compiled
+@inlined
 def remove(s: Channels, c: int, at: int) -> None:
     """Take a request out: it is done."""
     slots = s.slot[c]

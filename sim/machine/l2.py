@@ -46,6 +46,8 @@ class Residency:
     """D is known to capacity / grain."""
     near_knee: bool = False
     """Whether the last read lay in the cache's knee."""
+    distance: int = 0
+    """Unique bytes from the last read's use before to itself; 0: there was none."""
     _names: list[Hashable] = field(default_factory=list)
     _sizes: list[int] = field(default_factory=list)
     _kept: dict[Hashable, int] = field(default_factory=dict)
@@ -67,7 +69,7 @@ class Residency:
 
     def read(self, name: Hashable, size: int, policy: str = "normal", shared: bool = False) -> float:
         """Touch a tensor; return the fraction of it that was still there. `shared`: CTAs on all SMs read all of it."""
-        self.near_knee = False
+        self.near_knee, self.distance = False, 0
         if not self.cache.capacity_bytes or policy == "stream":
             return 0.0
         return self._read_kept(name, size) if policy == "keep" else self._read_normal(name, size, shared)
@@ -92,7 +94,7 @@ class Residency:
             sizes.append(size)
             return 0.0
         del names[place], sizes[place]
-        distance = size + sum(sizes[place:])
+        self.distance = distance = size + sum(sizes[place:])
         names.append(name)
         sizes.append(size)
         room = self._room()

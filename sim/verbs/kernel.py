@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..units import InputError
@@ -21,6 +22,8 @@ HELP = "one linear layer or attention by itself: time, parts, tile, waves"
 
 MOST = 10_000
 """Combinations at a time."""
+PROBE_FS = 50_000_000
+"""Between two samples of a probe, at first."""
 LARGEST = 2**31
 _SHAPES = {
     "linear": (("rows", "M", None), ("n", "N", None), ("k", "K", None)),
@@ -55,7 +58,8 @@ def _state_options(parser: argparse.ArgumentParser, op: str) -> None:
     state.add_argument("--rotate", type=int, metavar="N", help=f"N buffers in turn; as published: {usual} (default)")
     add("--dtype", default="bf16", metavar="TYPE", help=f"of {what} and activations (default bf16)")
     add("--stack", default="torch_graph", metavar="NAME", help="software (default torch_graph)")
-    add("--tier", default="fluid", metavar="TIER", help="roofline or fluid (default)")
+    add("--tier", default="fluid", metavar="TIER", help="roofline, fluid (default) or cycle")
+    add("--probe", metavar="FILE", help="tier cycle: counters of slices, channels and SMs over time, as Parquet")
     add("--csv", metavar="FILE", help="write a table")
     add("--json", metavar="FILE", help="write the whole answer; - is standard output")
 
@@ -87,7 +91,10 @@ def document(given: argparse.Namespace) -> dict[str, Any]:
     gpu, stack = load_gpu(given.gpu), load_stack(given.stack)
     bench = Bench(gpu.value, stack.value, given.tier)
     buffers = _buffers(given)
+    watched = None if given.probe is None else bench.watch(PROBE_FS)
     points = [_point(bench, kernel, buffers) for kernel in _kernels(given)]
+    if watched is not None:
+        _write_probe(given.probe, watched)
     head: dict[str, Any] = {
         "schema": SCHEMA, "op": given.op,
         "gpu": {"name": gpu.value.name, "title": gpu.value.title, "hash": gpu.digest},
@@ -95,6 +102,33 @@ def document(given: argparse.Namespace) -> dict[str, Any]:
         "tier": given.tier, "buffers": buffers,
     }
     return head | points[0] | ({"points": points} if len(points) > 1 else {})
+
+
+def _write_probe(path: str, watched: Sequence[Mapping[str, Mapping[str, Any]]]) -> None:
+    """One row per kernel, time, part and counter."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from ..files import whole_file
+
+    tables = []
+    for number, parts in enumerate(watched):
+        for part, counters in parts.items():
+            times = counters["time_fs"]
+            for name, values in counters.items():
+                if name == "time_fs":
+                    continue
+                count = values.shape[1]
+                tables.append(pa.table({
+                    "kernel": pa.array([number] * values.size, pa.int32()),
+                    "time_ps": (times // 1000).repeat(count),
+                    "part": pa.array([part] * values.size).dictionary_encode(),
+                    "index": pa.array(list(range(count)) * len(times), pa.int32()),
+                    "counter": pa.array([name] * values.size).dictionary_encode(),
+                    "value": values.reshape(-1),
+                }))
+    with whole_file(path) as stream:
+        pq.write_table(pa.concat_tables(tables).unify_dictionaries(), stream, compression="zstd")
 
 
 def _buffers(given: argparse.Namespace) -> int:
