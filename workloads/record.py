@@ -26,7 +26,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from speedsim.config import load
 from speedsim.files import to_json, write_text
+from speedsim.registry import find
+from speedsim.suites.speed_paper import Paper
 from speedsim.trace import Sequence, Trace, loops, statistics, write_parquet
 from speedsim.units import InputError
 
@@ -41,15 +44,6 @@ from .train import restore
 
 LEAST_GAIN = 0.05
 """Nats per token by which the last exit must be better than the first."""
-
-PAPER_TASKS = ("CNN/DM", "WikiLingua", "ParaCrawl-Paragraph", "WMT-ENDE")
-PAPER_FLIPS = {
-    "2x6": ((0.1464, 0.1641, 0.1349, 0.1640), (0.0563, 0.0728, 0.0459, 0.0610), (0.0284, 0.0361, 0.0235, 0.0280),
-            (0.0185, 0.0231, 0.0127, 0.0180), (0.0136, 0.0178, 0.0104, 0.0120)),
-    "4x3": ((0.0848, 0.1339, 0.0635, 0.0850), (0.0404, 0.0633, 0.0229, 0.0320)),
-}
-"""Share of predictions that change between one exit and the next, per task: SPEED (arXiv:2310.12072v2), figure 4, read
-from the figure's vector coordinates."""
 
 
 def record(decoder: Decoder, prompts: list[Prompt], count: int, ends: bool = False) -> tuple[Sequence, ...]:
@@ -114,12 +108,19 @@ def described(corpus: Corpus) -> dict[str, Any]:
     return {"python": corpus.python, "files_sha256": corpus.digest(), "splits": splits}
 
 
+def paper_flips(shape: Shape) -> dict[str, tuple[float, ...]]:
+    """The SPEED paper's flip rates of this U x G per task, from its suite; none where the paper has none."""
+    name = f"{shape.group_layers}x{shape.repetitions}"
+    tasks = load(Paper, find("suites", "speed_paper")).value.tasks
+    return {task: told.flips[name] for task, told in tasks.items() if name in told.flips}
+
+
 def beside_paper(rates: list[dict[str, Any]], shape: Shape) -> list[dict[str, Any]]:
-    """Each flip rate, with the paper's four tasks where the paper has this U x G."""
-    paper = PAPER_FLIPS.get(f"{shape.group_layers}x{shape.repetitions}")
-    if paper is None:
+    """Each flip rate, with the paper's tasks where the paper has this U x G."""
+    paper = paper_flips(shape)
+    if not paper:
         return rates
-    return [rate | {"paper": dict(zip(PAPER_TASKS, row, strict=True))} for rate, row in zip(rates, paper, strict=True)]
+    return [rate | {"paper": {task: flips[at] for task, flips in paper.items()}} for at, rate in enumerate(rates)]
 
 
 def main(arguments: list[str] | None = None) -> int:

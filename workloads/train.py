@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from speedsim.units import InputError
 from torch import Tensor
 from torch.nn import functional
 
@@ -150,17 +151,29 @@ def _told(figures: dict[str, Any]) -> dict[str, Any]:
     return {key: [round(x, 4) for x in value] if isinstance(value, list) else value for key, value in figures.items()}
 
 
+def configuration(name: str) -> Path:
+    """The file of this name in workloads/training, or the path itself. InputError where there is neither."""
+    shipped = Path(__file__).with_name("training") / f"{name}.yaml"
+    path = shipped if shipped.is_file() else Path(name)
+    if not path.is_file():
+        known = ", ".join(sorted(each.stem for each in shipped.parent.glob("*.yaml")))
+        raise InputError(f"train {name}: no such file, nor one of {known}")
+    return path
+
+
 def main(arguments: list[str] | None = None) -> None:
-    """`python -m speedsim.workloads.train CONFIG FOLDER [THREADS]`."""
+    """`speedsim train CONFIG [FOLDER] [--threads N]`."""
     import yaml
 
     parser = argparse.ArgumentParser(prog="train", description="Train a reference decoder, or go on where it stopped.")
-    parser.add_argument("config", type=Path, help="a file of workloads/training")
-    parser.add_argument("folder", type=Path, help="where checkpoint.pt is kept; the corpus is made beside it")
-    parser.add_argument("threads", type=int, nargs="?", default=os.cpu_count() or 1, help="default: every core")
+    parser.add_argument("config", help="a file like those of workloads/training, or the name of one of them")
+    parser.add_argument("folder", type=Path, nargs="?", help="where checkpoint.pt is kept, the corpus beside it "
+                        "(default runs/CONFIG)")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="default: every core")
     given = parser.parse_args(arguments)
+    path = configuration(given.config)
     torch.set_num_threads(given.threads)
-    train(yaml.safe_load(given.config.read_text()), given.folder)
+    train(yaml.safe_load(path.read_text()), given.folder or Path("runs") / path.stem)
 
 
 if __name__ == "__main__":

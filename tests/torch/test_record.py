@@ -258,13 +258,16 @@ def test_held_out_loss_and_the_five_gram_are_over_the_same_tokens(home):
 
 def test_the_papers_flip_rates_give_the_papers_mean_settle_repetition():
     """From its flip rates E[r] is 1.38-1.56 for 2x6 and 1.11-1.25 for 4x3."""
-    for shape, lowest, highest in (("2x6", 1.38, 1.56), ("4x3", 1.11, 1.25)):
+    for unique, repetitions, lowest, highest in ((2, 6, 1.38, 1.56), (4, 3, 1.11, 1.25)):
+        shape = Shape(**SHAPE | {"group_layers": unique, "repetitions": repetitions})
         means = []
-        for task in range(len(record.PAPER_TASKS)):
-            stay = np.cumprod([1 - row[task] for row in reversed(record.PAPER_FLIPS[shape])])
+        for flips in record.paper_flips(shape).values():
+            stay = np.cumprod([1 - flip for flip in reversed(flips)])
             means.append(1 + float((1 - stay).sum()))
+        assert len(means) == 4
         assert round(min(means), 2) == pytest.approx(lowest, abs=0.011)
         assert round(max(means), 2) == pytest.approx(highest, abs=0.011)
+    assert record.paper_flips(Shape(**SHAPE | {"group_layers": 3})) == {}
 
 
 # ---------------------------------------------------------------------------------------------------------- the weights

@@ -10,6 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from speedsim.units import InputError  # noqa: E402
 from speedsim.workloads import batches, copying, train  # noqa: E402
 from speedsim.workloads.corpora import Corpus  # noqa: E402
 from speedsim.workloads.decoder import Decoder, Shape  # noqa: E402
@@ -205,6 +206,18 @@ def test_the_last_window_counts_when_it_just_fits():
         [x.item() for x in losses(decoder, torch.from_numpy(ids[None, :9]))], rel=1e-5)
     with pytest.raises(ValueError, match="8 tokens hold no window of 8"):
         exit_losses(decoder, ids[:8], 8)
+
+
+def test_the_command_trains_by_name_into_a_folder_of_that_name(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("yaml")
+    asked = []
+    monkeypatch.setattr(train, "train", lambda config, folder: asked.append((config["model"], str(folder))))
+    train.main(["speed_2x6_copy", "--threads", "1"])
+    (tmp_path / "own.yaml").write_text("model: mine")
+    train.main([str(tmp_path / "own.yaml"), str(tmp_path / "kept"), "--threads", "1"])
+    assert asked == [("speed_2x6_copy", "runs/speed_2x6_copy"), ("mine", str(tmp_path / "kept"))]
+    with pytest.raises(InputError, match="nor one of speed_2x6_copy"):
+        train.main(["speed_9x9"])
 
 
 def test_the_command_tells_its_arguments(capsys):
