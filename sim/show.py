@@ -101,7 +101,7 @@ def listing(what: str) -> Iterator[str]:
 
 
 def _title(what: str, name: str) -> str:
-    from .catalog import load_gpu, load_model, load_stack
+    from .catalog import load_acceptance, load_gpu, load_model, load_stack
     from .registry import find, schedule
 
     if what == "schedules":
@@ -113,7 +113,8 @@ def _title(what: str, name: str) -> str:
         steps = f"steps of {head.get('draft_tokens')} proposed tokens"
         held = steps if head["kind"] == "steps" else f"{head['repetitions']} repetitions"
         return f"recorded from {head['model']}, {held}"
-    load: Any = {"gpus": load_gpu, "stacks": load_stack, "models": load_model}[what]
+    load: Any = {"gpus": load_gpu, "stacks": load_stack, "models": load_model,
+                 "acceptance": load_acceptance}[what]
     title: str = load(name).value.title
     return title
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-HELP = "what there is: gpus, stacks, models, traces, schedules"
+HELP = "what there is: gpus, stacks, models, traces, acceptance, schedules"
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the verb's options."""
-    parser.add_argument("what", choices=("gpus", "stacks", "models", "traces", "schedules"))
+    parser.add_argument("what", choices=("gpus", "stacks", "models", "traces", "acceptance", "schedules"))
 
 
 def call(given: argparse.Namespace) -> int:

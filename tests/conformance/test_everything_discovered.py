@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 from speedsim import load_gpu, load_model, load_plan, load_stack
+from speedsim.acceptance import EVERYONE, Described
+from speedsim.catalog import load_acceptance
 from speedsim.registry import names
 from speedsim.result import answer
 from speedsim.scenario import Scenario
@@ -45,6 +47,14 @@ def test_a_model_answers(name):
 def test_a_stack_answers_under_every_control_and_launch(stack, control, launch):
     load_stack(stack)
     assert answer(Scenario(stack=stack, control=control, launch=launch, synth=synth(6))).speedup > 0
+
+
+@pytest.mark.parametrize("name", names("acceptance"))
+def test_an_acceptance_table_answers_and_says_where_it_is_from(name):
+    loaded = load_acceptance(name)
+    assert loaded.value.name == name
+    assert all(claim.source for claim in loaded.provenance.values())
+    assert len(Described({EVERYONE: loaded.value}).ranks("anyone", 0, 0, 5)) <= 5
 
 
 @pytest.mark.parametrize("name", names("plans"))
