@@ -28,6 +28,7 @@ from .fitting import at_values, search, specs_of
 from .silicon import LOG, Asked, chosen_rows, judge, log, predictions
 from .silicon_children import Pair, numbers, parents
 from .silicon_fit import SPEC, Tabled, cells_score
+from .silicon_quirks import cells
 from .silicon_score import scores
 from .silicon_tables import OPS, Table, covered, folder
 
@@ -186,6 +187,13 @@ def _without(one: Table, off: dict[str, Any]) -> float:
     return score.mape
 
 
+def quirks_part() -> str:
+    """Both scores of the GPUs that have quirks."""
+    lines = [[gpu, str(len(cells(gpu))), f"{one['mape']:.2f}", f"{one['with_quirks']['mape']:.2f}"]
+             for gpu, one in judged("linear").items() if one["with_quirks"]]
+    return table(["GPU", "quirky cells", "MAPE without (the score)", "with"], lines)
+
+
 def types_part() -> str:
     """Quantised layers, with what is fitted on bf16 alone."""
     shown, found = _shown()["types"], dict[str, dict[str, str]]()
@@ -249,7 +257,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "linear-zero-shot": partial(zero_shot_part, "linear"), "linear-regions": partial(regions_part, "linear"),
     "linear-growth": growth_part, "linear-cells": cells_part, "linear-whatif": partial(whatif_part, "linear"),
     "linear-numbers": partial(numbers_part, "linear"), "linear-ablations": partial(ablations_part, "linear"),
-    "linear-types": types_part, "linear-picture": partial(picture_part, "linear"),
+    "linear-types": types_part, "linear-quirks": quirks_part, "linear-picture": partial(picture_part, "linear"),
     "attention-scores": partial(scores_part, "attention"), "attention-zero-shot": partial(zero_shot_part, "attention"),
     "attention-regions": partial(regions_part, "attention"), "attention-whatif": partial(whatif_part, "attention"),
     "attention-numbers": partial(numbers_part, "attention"),

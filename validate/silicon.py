@@ -23,6 +23,7 @@ from speedsim.scenario import TIERS
 from speedsim.units import InputError, NotCoveredError
 
 from .silicon_children import Pair, fitted, parents, zero_shot
+from .silicon_quirks import corrected
 from .silicon_score import Floats, Scores, affine, growth, others, regions, sample, scores, sealed, share, worst
 from .silicon_tables import OPS, Rows, Table, covered, folder, release, rows, tables
 
@@ -140,14 +141,19 @@ def judged(table: Table, data: Path, asked: Asked) -> dict[str, Any]:
     mb, measured = megabytes(chosen, asked.op), chosen.measured_us
     line = affine(megabytes(share_of_it, asked.op), share_of_it.measured_us) if len(share_of_it.shapes) else None
     linear = asked.op == "linear"
+    told, names = _others(table, data, chosen, asked)
+    known = ~np.isnan(told)
+    noise = scores(told[known], measured[known])
+    mended = corrected(table.gpu, chosen.shapes, predicted, told) if linear and asked.dtype == "bf16" else None
     return _dict(scores(predicted, measured)) | {
         "table": f"{table.framework}/{table.version}", "stack": pair.stack.value.name, "children": pair.children,
         "regions": regions(mb, chosen.shapes[:, 0], predicted, measured, "rows" if linear else "sequences"),
+        "with_quirks": _dict(scores(mended, measured)) if mended is not None else None,
         "growth": {str(m): growth(chosen.shapes, predicted, measured, m) for m in (8, 64)} if linear else {},
         "nulls": {
             "roofline": _dict(scores(roofline, measured)),
             "affine": None if line is None else line._asdict() | _dict(scores(line(mb), measured)),
-            "noise": _noise(table, data, chosen, asked),
+            "noise": {"tables": names} | noise._asdict() if noise is not None else None,
         },
     }
 
@@ -185,15 +191,12 @@ def _dict(score: Scores | None) -> dict[str, Any]:
     return {} if score is None else score._asdict()
 
 
-def _noise(table: Table, data: Path, chosen: Rows, asked: Asked) -> dict[str, Any] | None:
-    """How well the other frameworks' tables tell this one; None where there is none."""
+def _others(table: Table, data: Path, chosen: Rows, asked: Asked) -> tuple[Floats, list[str]]:
+    """(what the other frameworks' tables say of each row, NaN where none has it; who they are)."""
     rest = [other for other in tables(data, asked.op, table.gpu) if other.framework != table.framework]
     read = [rows(other, asked.dtype, asked.low, asked.high) for other in rest]
-    told = others(chosen.shapes, [(r.shapes, r.measured_us) for r in read])
-    known = ~np.isnan(told)
-    score = scores(told[known], chosen.measured_us[known])
-    names = {"tables": [f"{other.framework}/{other.version}" for other in rest]}
-    return None if score is None else names | score._asdict()
+    return (others(chosen.shapes, [(r.shapes, r.measured_us) for r in read]),
+            [f"{other.framework}/{other.version}" for other in rest])
 
 
 def layers(chosen: Rows, op: str) -> tuple[list[Linear | Attention], int]:
@@ -260,6 +263,9 @@ def text(document: dict[str, Any]) -> str:
         lines += ["", f"{gpu}: MAPE (bias), rows"]
         lines += [f"  {name:<24}{score['mape']:>7.1f} ({score['bias']:+.1f}), {score['rows']}"
                   for name, score in one["regions"].items()]
+        if one["with_quirks"]:
+            lines.append(f"  with the quirk list: {one['with_quirks']['mape']:.1f} "
+                         f"({one['with_quirks']['bias']:+.1f}), all rows")
         lines += [f"  t({m})/t(1): {pair['predicted']:.3f} predicted, {pair['measured']:.3f} measured"
                   for m, pair in one["growth"].items() if pair]
     return "\n".join(lines)

@@ -17,7 +17,7 @@ from speedsim.plan import Plan
 from speedsim.schedules.autoregressive import Autoregressive
 from speedsim.trace import synthetic
 from speedsim.units import InputError, NotCoveredError
-from speedsim.validate import silicon
+from speedsim.validate import silicon, silicon_quirks
 from speedsim.validate.silicon_score import affine, growth, others, regions, scores, sealed, share
 from speedsim.validate.silicon_tables import covered, folder, rows, tables
 from worlds import simulate, tiny_gpu, tiny_stack
@@ -307,6 +307,23 @@ def test_the_noise_floor_is_the_median_of_the_others():
     told = others(shapes, [(shapes[:1], np.array([t])) for t in (1.0, 4.0, 16.0)])
     assert told[0] == pytest.approx(4.0)
     assert math.isnan(told[1])
+
+
+# Quirks
+
+
+def test_quirks_are_at_most_twelve_cells_and_none_is_sealed():
+    listed = [(gpu, cell) for gpu in ("h200_sxm", "h100_sxm", "b200_sxm", "l40s") for cell in silicon_quirks.cells(gpu)]
+    assert 0 < len(listed) <= silicon_quirks.MOST
+    assert not sealed(np.array([(1, *cell) for _, cell in listed])).any()
+
+
+def test_a_quirk_is_read_off_the_other_frameworks_alone(monkeypatch):
+    monkeypatch.setattr(silicon_quirks, "cells", lambda gpu: {(64, 32): 2} if gpu == "h200_sxm" else {})
+    shapes = np.array([(1, 64, 32), (2, 64, 32), (8, 64, 32), (1, 32, 32)])
+    told = np.array([3.0, math.nan, 9.0, 9.0])
+    assert silicon_quirks.corrected("h200_sxm", shapes, np.full(4, 2.0), told).tolist() == [3.0, 3.0, 2.0, 2.0]
+    assert silicon_quirks.corrected("l40s", shapes, np.full(4, 2.0), told) is None
 
 
 # Quantised weights
