@@ -6,6 +6,7 @@ Times are processor seconds (user and system), the smallest of three, so that a 
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -53,7 +54,21 @@ def cases(folder: Path) -> list[Case]:
                                         f"{FLIPS},count=128,sequences=64"], 60, 500),
         Case("three schedules, two cards, two batches", [*speedsim, "compare", "--schedules", "speed,loopspec,plt",
                                                          "--gpu", "h200_sxm,l4", "--batch", "1,4"], 15, 400),
+        # The bars of sweeps are of two cores: 60 s of 1,000,000 points at the roofline, of 1,000 in the fluid tier.
+        Case("101,000 points at the roofline", anew(folder, [
+            "--tier", "roofline", "--over", "hbm.bandwidth=1TB/s:10TB/s:0.09TB/s", "--over",
+            "l2.bandwidth=2TB/s:20TB/s:2TB/s", "--over", "sm.peak.bf16=20TFLOP/s:2000TFLOP/s:20TFLOP/s"]), 12, 1000),
+        Case("1,008 points of 1,024 tokens", anew(folder, [
+            "--over", "gpu=h100_sxm,h200_sxm,l40s,a100_sxm", "--over", "schedule.max_in_flight=1:6", "--over",
+            "hbm.bandwidth=1TB/s:7.5TB/s:0.5TB/s", "--over", "l2.capacity=25MiB,50MiB,100MiB"]), 120, 1000),
     ]
+
+
+def anew(folder: Path, options: list[str]) -> list[str]:
+    """A sweep by one process that goes on from nothing."""
+    out = folder / "sweep"
+    command = [sys.executable, "-m", "speedsim.cli", "sweep", "--engine", "serial", "--out", str(out), *options]
+    return ["sh", "-c", f"rm -rf {shlex.quote(str(out))} && {shlex.join(command)}"]
 
 
 def main() -> int:

@@ -29,9 +29,9 @@ WHOLE = {"batch": 64, "prompt": 4096, "schedule.max_in_flight": 0}
 """Keys of whole numbers, and how far they are looked at; 0: up to the model's repetitions."""
 SPAN = 1000.0
 """How far from its value a number is looked at, up and down."""
-SCANNED, NARROWED = 25, 3
+SCANNED, NARROWED = 21, 3
 """Values looked at first, and between two neighbours in each round behind."""
-CLOSE = 1e-5
+CLOSE = 1e-4
 """Where the search ends, relative to the value."""
 NAMES = {"gain": "gain.speedup", "time_per_token": "time_per_token_us", "total": "total_us",
          "energy_per_token": "energy_per_token_j", "cost_per_million_tokens": "cost_per_million_tokens_usd"}

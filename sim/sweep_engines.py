@@ -42,10 +42,10 @@ def chosen(name: str, workers: int | None, address: str | None) -> Engine:
     """The engine that the options of the command line name."""
     if workers is not None and not 1 <= workers <= MOST_WORKERS:
         raise InputError(f"--workers {workers}: must be 1 or more, and at most {MOST_WORKERS}")
-    count = workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else workers or os.cpu_count()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if address is not None:
-        return cluster(address, count or 1)
-    return serial if name == "serial" else processes(count or 1)
+        return cluster(address, workers or cores)
+    return serial if name == "serial" else processes(workers or cores)
 
 
 def serial(points: Points, work: Work) -> Iterator[tuple[int, bytes]]:

@@ -30,15 +30,18 @@ def swept(folder, over, *, engine=serial, link=(), **fields):
     return run_in(folder, planned(over, Scenario(synth=SYNTH, **fields), link), engine)
 
 
-@pytest.mark.parametrize("fields", [{}, {"tier": "roofline"}, {"launch": "eager", "batch": 2}, {"control": "device"}],
-                         ids=str)
+@pytest.mark.parametrize("fields", [
+    {}, {"tier": "roofline"}, {"launch": "eager", "batch": 2}, {"control": "device"},
+    {"sets": (("energy.limit", "120W"), ("energy.window", "1us"))},  # a board that is slowed down is played
+], ids=str)
 def test_a_row_is_the_run_with_its_values(tmp_path, fields):
     rows = rows_of(swept(tmp_path / "out", AXES, **fields))
     assert len(rows) == 24
     assert [row["hbm.bandwidth"] for row in rows[:12:4]] == ["1TB/s", "2TB/s", "3TB/s"]
     for row in (rows[0], rows[7], rows[16]):
         sets = tuple((key, str(row[key])) for key in ("hbm.bandwidth", "schedule.max_in_flight", "launch.node_gap"))
-        told = document(answer(Scenario(gpu=row["gpu"], synth=SYNTH, sets=sets, record="summary", **fields)))
+        whole = fields | {"sets": (*fields.get("sets", ()), *sets)}
+        told = document(answer(Scenario(gpu=row["gpu"], synth=SYNTH, record="summary", **whole)))
         one = told["schedules"][told["schedule"]["name"]]
         assert row["refused"] is None
         for name in ("time_per_token_us", "tokens_per_s", "total_us", "end_to_end_us", "passes", "committed_tokens",
