@@ -6,7 +6,8 @@ The draft may be another model, or the target's own first layers (`draft=~8l`: L
 2404.18911, SWIFT 2410.06916, Draft & Verify 2309.08168). With `stop` a draft ends where its own probability falls
 below it (Kangaroo's rule; SVIP 2411.18462 bounds the same by entropy): the host then looks at every token.
 Speculative cascades (2405.19261) are this schedule with the acceptance that their rule of deferral has.
-Ignored: sampling; that a self-draft's verification could leave out the layers it has run.
+With a temperature a proposal is accepted or rejected by the two models' probabilities, a kernel of the verification.
+Ignored: that a self-draft's verification could leave out the layers it has run.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Draft:
         """The draft."""
         if self.draft is None:
             raise ValueError("draft=MODEL is missing: a model's name, or ~8l for the target's own first 8 layers")
-        return Needs(models=(("draft", self.draft),))
+        return Needs(models=(("draft", self.draft),), sampled=True, rejects=True)
 
     def least_passes(self, tokens: int, repetitions: int) -> int:
         """Rounds of k+1 tokens."""

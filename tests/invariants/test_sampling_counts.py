@@ -39,6 +39,14 @@ def test_a_larger_vocabulary_takes_longer_to_draw_from():
     assert 0 < times[0] < times[1]
 
 
+def test_only_a_verification_rejects_by_probabilities():
+    """softmax and rejection in one kernel more for each pass of the target; the draft draws and rejects nothing."""
+    ask = {"model": "speed_12l", "schedule": "draft:draft=speed_2l,k=2", "synth": "count=30", "acceptance": "0.7"}
+    greedy, drawn = (run(Scenario(**ask, record="summary", sampling=how)).counters for how in (None, "temperature=1"))
+    assert drawn.kernels - greedy.kernels == greedy.passes
+    assert drawn.draft_passes == greedy.draft_passes > 0
+
+
 def test_a_greedy_schedule_refuses_to_draw():
     with pytest.raises(InputError, match="schedule speed is greedy only"):
         resolve(Scenario(synth="flips=0.1+0.1,count=20", model="speed_4x3", sampling="temperature=1"))
