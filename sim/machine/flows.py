@@ -57,3 +57,10 @@ def max_min(flows: Sequence[Flow], widths: Sequence[float]) -> list[float]:
                 still.append(i)
         rising = still
     return rates
+
+
+def together(flows: Sequence[Flow]) -> Flow:
+    """Flows that ask alike, each for its weight, as one: it gets what they get."""
+    if len(flows) == 1:
+        return flows[0]
+    return Flow(sum([flow.weight for flow in flows]), sum([flow.limit for flow in flows]), flows[0].uses)

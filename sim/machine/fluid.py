@@ -28,7 +28,7 @@ from dataclasses import dataclass, field, replace
 from ..hardware import Gpu
 from ..stack import Kernels
 from ..units import duration_ps
-from .flows import Flow, max_min
+from .flows import Flow, max_min, together
 from .load import PS, Load, Loads
 from .work import Timed, Work
 
@@ -64,6 +64,8 @@ class _Wave:
     """Most that the loop allows, per second."""
     left: float
     """What all its CTAs together still have to take."""
+    crowd: float
+    """CTAs on an SM, where there are more than one."""
     event: int
     """The arrival of the first bytes, then the wave's end."""
     rate: float = 0.0
@@ -192,7 +194,7 @@ class FluidDevice:
         loop = ctas * loop_of_one
         flow = Flow(float(ctas * grid.inflight_bytes), limit, load.uses)
         held = flow if limit <= loop else Flow(flow.weight, loop, load.uses)
-        return _Wave(kernel, ctas, flow, held, loop, ctas * load.amount, event)
+        return _Wave(kernel, ctas, flow, held, loop, ctas * load.amount, max(1.0, ctas / self._sms), event)
 
     def _divide(self) -> None:
         """Divide the pipes among the waves whose bytes flow."""
@@ -262,15 +264,26 @@ class _State:
 
 
 def _shares(waves: list[_Wave], pipes: tuple[float, ...]) -> list[float]:
-    """What the pipes would give each wave if its own loop did not hold it, while the others' loops do."""
+    """What the pipes would give each wave if its own loop did not hold it, while the others' loops do.
+
+    Waves of one kernel ask alike for each of their CTAs, so they are one flow and share what it gets by their CTAs.
+    """
     if len(waves) == 1:
         return max_min([waves[0].flow], pipes)
-    held = [wave.held for wave in waves]
+    alike: dict[tuple[int, float], list[_Wave]] = {}
+    for wave in waves:
+        alike.setdefault((id(wave.kernel), wave.crowd), []).append(wave)
+    groups = list(alike.values())
+    flows = [together([wave.flow for wave in group]) for group in groups]
+    held = [together([wave.held for wave in group]) for group in groups]
+    loops = [sum([wave.loop for wave in group]) for group in groups]
     shares = max_min(held, pipes)
-    for i, wave in enumerate(waves):
-        if shares[i] >= wave.loop:
-            shares[i] = max_min([*held[:i], wave.flow, *held[i + 1:]], pipes)[i]
-    return shares
+    for i, loop in enumerate(loops):
+        if shares[i] >= loop:
+            shares[i] = max_min([*held[:i], flows[i], *held[i + 1:]], pipes)[i]
+    each = {id(wave): share * wave.flow.weight / flow.weight
+            for group, flow, share in zip(groups, flows, shares, strict=True) for wave in group}
+    return [each[id(wave)] for wave in waves]
 
 
 def _flow_on(wave: _Wave, share: float, now: int) -> None:
