@@ -19,9 +19,11 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from .hardware import DTYPE_BITS, FORMATS, Gpu
+from .kernels.attention import Backend, cut_of
 from .kernels.demand import Kernel
 from .kernels.lower import Lowering, PassShape, RowShape
 from .kernels.matrix import Library, cut
+from .kernels.splits import Context
 from .machine.build import device_of
 from .machine.l2 import Residency
 from .machine.power import sustained
@@ -77,30 +79,38 @@ class Attention(NamedTuple):
     head_dim: int
     rows: int = 1
     dtype: str = "bf16"
+    window: int = 0
+    """Keys that a query sees, the latest; 0: all."""
+
+    @property
+    def seen(self) -> int:
+        """Keys that some query of a sequence sees."""
+        return min(self.context, self.window + self.rows - 1) if self.window else self.context
 
     @property
     def bytes(self) -> int:
         """Its keys and values."""
-        return self.batch * self.context * self.model().kv_bytes
+        return self.batch * self.seen * self.model().kv_bytes
 
     def model(self) -> Model:
         """A decoder that is this attention alone."""
         dtype = Dtypes(weights=self.dtype, kv=self.dtype, activations=self.dtype)
-        return _only(dtype, q_heads=self.heads, kv_heads=self.kv_heads, head_dim=self.head_dim)
+        return _only(dtype, q_heads=self.heads, kv_heads=self.kv_heads, head_dim=self.head_dim,
+                     window=self.window or None)
 
     def shape(self) -> PassShape:
         """The pass that runs it once."""
-        keys = [max(1, self.context - i) for i in reversed(range(self.rows))]
-        rows = tuple(RowShape(place, 0, k, False, 1 if i else None)
-                     for place in range(self.batch) for i, k in enumerate(keys))
+        first = max(1, self.seen - self.rows + 1)
+        rows = tuple(RowShape(place, 0, first if self.window else first + i, False, 1 if i else None)
+                     for place in range(self.batch) for i in range(self.rows))
         return PassShape(rows, len(rows), 0, 0)
 
 
 def _only(dtype: Dtypes, *, d_model: int = 1, ffn: int = 1, q_heads: int = 1, kv_heads: int = 1,
-          head_dim: int = 1) -> Model:
+          head_dim: int = 1, window: int | None = None) -> Model:
     """A decoder of one layer with these sizes."""
     return Model(name="one", title="one kernel", d_model=d_model, q_heads=q_heads, kv_heads=kv_heads,
-                 head_dim=head_dim, ffn=ffn, gated=False, vocab=1, group_layers=1, repetitions=1,
+                 head_dim=head_dim, ffn=ffn, gated=False, vocab=1, group_layers=1, repetitions=1, window=window,
                  dtype=dtype)
 
 
@@ -184,7 +194,7 @@ class Bench:
             for why, time in one.parts:
                 parts[why] = parts.get(why, 0) + time
         grid = main.demand.grid
-        tile, splits = self._cut(what, grid.ctas)
+        tile, splits = self._cut(what)
         return Predicted(sum(parts.values()), parts, timed, hit, knee, grid.ctas,
                          -(-grid.ctas // (gpu.sm.count * grid.per_sm)), splits, tile)
 
@@ -213,10 +223,11 @@ class Bench:
                 missed += size
         return Work(kernel.name, kernel.family, demand.dtype, demand.flop, demand.issued_bytes, missed, demand.grid)
 
-    def _cut(self, what: Linear | Attention, ctas: int) -> tuple[int | None, int]:
+    def _cut(self, what: Linear | Attention) -> tuple[int | None, int]:
         """(output columns of a CTA, parts of k or of each context)."""
         if isinstance(what, Attention):
-            return None, ctas // (what.batch * what.kv_heads)
+            backend = Backend(self.stack.kernels.attention, self.gpu.generation, self.gpu.sm.count)
+            return None, cut_of(what.model(), (Context(what.seen, what.rows),) * what.batch, backend).splits
         library = Library(self.stack.kernels.gemm, self.gpu.generation, self.gpu.sm.count)
         told = cut(what.model(), what.rows, what.n, what.k, library)
         return told.tile, told.splits

@@ -22,11 +22,11 @@ from speedsim.config import apply
 from speedsim.files import write_text
 from speedsim.units import InputError, NotCoveredError
 
-from . import whatif
+from . import serving, whatif
 from .accuracy_picture import picture
 from .fitting import at_values, search, specs_of
 from .silicon import LOG, Asked, chosen_rows, judge, log, predictions
-from .silicon_children import Pair, numbers, parents
+from .silicon_children import Pair, numbers, unfitted
 from .silicon_fit import SPEC, Tabled, cells_score
 from .silicon_quirks import cells
 from .silicon_score import scores
@@ -170,7 +170,7 @@ def ablations_part(op: str) -> str:
 
 def _without(one: Table, off: dict[str, Any]) -> float:
     """MAPE of a table with some numbers held at what they are when their mechanism is off."""
-    pair = parents(one, one.stack)
+    pair = unfitted(one, one.op)
     generation = pair.gpu.value.generation
     specs = specs_of(one.op, pair, SPEC)
     free = tuple(spec for spec in specs if not any(spec.key in (key, f"{key}.{generation}") for key in off))
@@ -252,6 +252,31 @@ def _points(one: Table) -> tuple[Any, Any]:
     return megabytes(scored, one.op), np.asarray(told / scored.measured_us)
 
 
+def serving_part() -> str:
+    """Time per output token of servers, by model, GPU and framework."""
+    told, skipped = serving.judge("all", "fluid", True, None)
+    found = serving.scored(told, skipped, "fluid", None)
+    lines = [[name, str(one["rows"]), f"{one['median']:.1f}", f"{one['mape']:.1f}", f"{one['bias']:+.1f}"]
+             for name, one in (*found["groups"].items(), ("**all**", found))]
+    left = [f"Not scored: {many} rows, {reason}." for reason, many in skipped.items()]
+    head = ["model, GPU, framework, weights", "rows", "median", "mean", "bias (median)"]
+    return "\n\n".join([table(head, lines), *left])
+
+
+def score_part() -> str:
+    """The public list, by everyone who needs no file."""
+    from . import score
+
+    data = folder(None)
+    picked = [score.pick(one) for op in OPS for gpu in score.GPUS for one in covered(data, op, gpu, "vllm")]
+    found = score.judge(picked, score.servers(None), None)["scores"]
+    cells = {name: [f"{one[kind]['mape']:.1f} ({one[kind]['bias']:+.1f})" if one[kind] else "-"
+                    for kind in ("linear", "attention", "gain")] for name, one in found.items()}
+    served = {name: f"{one['serving']['median']:.1f}" if one["serving"] else "-" for name, one in found.items()}
+    return table(["", "answered", "linear", "attention", "H200 / H100", "servers, median"],
+                 [[name, str(one["answered"]), *cells[name], served[name]] for name, one in found.items()])
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "linear-scores": partial(scores_part, "linear"), "linear-sealed": partial(scores_part, "linear", "sealed"),
     "linear-zero-shot": partial(zero_shot_part, "linear"), "linear-regions": partial(regions_part, "linear"),
@@ -262,5 +287,5 @@ PARTS: dict[str, Callable[[], str]] = {
     "attention-regions": partial(regions_part, "attention"), "attention-whatif": partial(whatif_part, "attention"),
     "attention-numbers": partial(numbers_part, "attention"),
     "attention-ablations": partial(ablations_part, "attention"),
-    "attention-picture": partial(picture_part, "attention"),
+    "attention-picture": partial(picture_part, "attention"), "serving": serving_part, "score": score_part,
 }

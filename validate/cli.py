@@ -26,6 +26,7 @@ OWN = {
     "accuracy": ("accuracy", "write the tables and pictures of docs/accuracy.md anew"),
     "serving": ("serving", "time per output token of servers under load, against published measurements"),
     "curves": ("curves", "the fluid tier's hit and efficiency curves, made by the cycle tier"),
+    "score": ("score", "a fixed public list of kernels and servers, for any simulator"),
     "whatif": ("whatif", "the gain of one GPU over another, against published tables of both"),
     "power": ("power", "judge energy figures on published tables that carry watts"),
     "experts": ("experts", "mixtures of experts: what several tokens cost, against published tables"),

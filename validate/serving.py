@@ -111,18 +111,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def judge(gpu: str, tier: str, fitted: bool, data: str | None) -> tuple[list[Told], dict[str, int]]:
     """(predictions of the rows that are covered, how many are not by the reason)."""
+    wanted = None if gpu == "all" else load_gpu(gpu).value.name
+    told, skipped = covered([row for row in rows(data) if wanted in (None, row.gpu)], tier, fitted)
+    if not told:
+        raise NotCoveredError(f"{gpu}: no dense single-GPU row of {FILE} is for it")
+    return told, skipped
+
+
+def covered(chosen: Sequence[Row], tier: str, fitted: bool) -> tuple[list[Told], dict[str, int]]:
+    """(predictions of those rows that are covered, how many are not by the reason)."""
     told: list[Told] = []
     skipped: dict[str, int] = {}
-    wanted = None if gpu == "all" else load_gpu(gpu).value.name
-    for row in rows(data):
-        if wanted not in (None, row.gpu):
-            continue
+    for row in chosen:
         try:
             told.append(predict(row, tier, fitted))
         except NotCoveredError as reason:
             skipped[str(reason)] = skipped.get(str(reason), 0) + 1
-    if not told:
-        raise NotCoveredError(f"{gpu}: no dense single-GPU row of {FILE} is for it")
     return told, skipped
 
 
@@ -157,11 +161,26 @@ def _spec() -> dict[str, Any]:
     return told
 
 
-def served(row: Row) -> Served:
-    """What the row's server runs, beyond what the row says."""
+def known(row: Row) -> bool:
+    """Whether the row can be predicted: its type has kernel models, its texts fit into the memory."""
+    try:
+        what = served(row)
+        _fits(row, what)
+    except NotCoveredError:
+        return False
+    return True
+
+
+def weights(row: Row) -> str:
+    """Type of the row's weights. Raises NotCoveredError."""
     if row.dtype not in _TYPES:
         raise NotCoveredError(f"{row.dtype} weights: no kernel model of this type has been judged")
-    dtype = _TYPES[row.dtype]
+    return _TYPES[row.dtype]
+
+
+def served(row: Row) -> Served:
+    """What the row's server runs, beyond what the row says. Raises NotCoveredError."""
+    dtype = weights(row)
     for entry in _spec()["rows"]:
         if entry["model"] == row.path and entry.get("framework", row.framework) == row.framework \
                 and entry.get("gpu", row.gpu) == row.gpu:
@@ -171,11 +190,10 @@ def served(row: Row) -> Served:
 
 def predict(row: Row, tier: str = "fluid", fitted: bool = True) -> Told:
     """Time per output token of one row. Raises NotCoveredError."""
-    what, dtype = served(row), _TYPES.get(row.dtype, row.dtype)
-    isl, osl, many = round(row.isl * what.length), round(row.osl * what.length), row.requests
+    what, many = served(row), row.requests
+    _fits(row, what)
+    isl, osl, types = round(row.isl * what.length), round(row.osl * what.length), _types(row, what)
     gpu, stack = descriptions(row.gpu, row.framework, fitted)
-    types = (("model.dtype.weights", dtype), ("model.dtype.activations", dtype), ("model.dtype.kv", what.kv))
-    _fits(row, what, gpu, isl + osl, types)
     step = _decode_ms(gpu, stack, what.model, many, isl + osl // 2, tier, types)[0]
     prompt = _decode_ms(gpu, stack, what.model, 1, isl, tier, types)[1]
     stall = prompt
@@ -195,11 +213,18 @@ def descriptions(gpu: str, framework: str, fitted: bool) -> tuple[str, str]:
     return chips[0] if chips else gpu, next((name for name in stacks if normal(name) in known), own)
 
 
-def _fits(row: Row, what: Served, gpu: str, longest: int, types: tuple[tuple[str, str], ...]) -> None:
+def _types(row: Row, what: Served) -> tuple[tuple[str, str], ...]:
+    dtype = weights(row)
+    return ("model.dtype.weights", dtype), ("model.dtype.activations", dtype), ("model.dtype.kv", what.kv)
+
+
+def _fits(row: Row, what: Served) -> None:
     """Refuse a row whose keys and values outgrow the memory: its requests wait for each other."""
-    model = load_model(what.model, tuple((key.removeprefix("model."), value) for key, value in types)).value
+    types = tuple((key.removeprefix("model."), value) for key, value in _types(row, what))
+    model = load_model(what.model, types).value
+    longest = round(row.isl * what.length) + round(row.osl * what.length)
     needed = model.total_bytes + row.requests * longest * model.layers * model.kv_bytes
-    if needed > _spec()["memory"] * load_gpu(gpu).value.hbm.capacity_bytes:
+    if needed > _spec()["memory"] * load_gpu(row.gpu).value.hbm.capacity_bytes:
         raise NotCoveredError("keys and values outgrow the memory: requests wait for each other")
 
 
@@ -217,7 +242,7 @@ def scored(told: list[Told], skipped: dict[str, int], tier: str, data: str | Non
     groups: dict[str, list[Told]] = {}
     for one in told:
         row = one.row
-        key = f"{served(row).model}, {row.gpu}, {row.framework}, {_TYPES[row.dtype]}"
+        key = f"{served(row).model}, {row.gpu}, {row.framework}, {weights(row)}"
         groups.setdefault(key, []).append(one)
     return {"schema": SCHEMA, "tier": tier, "version": release(data), **errors(told),
             "groups": {key: errors(part) for key, part in sorted(groups.items())}, "not_covered": skipped}

@@ -87,15 +87,20 @@ def cross_attention(model: Model, layer: str, rows: tuple[RowShape, ...], source
     return _part(model, flop, reads, tuple(Context(source_tokens, many) for many in places.values()), backend)
 
 
+def cut_of(model: Model, contexts: tuple[Context, ...], backend: Backend) -> Cut:
+    """How the library cuts the model's attention to these contexts."""
+    kernels, generation = backend.kernels, backend.generation
+    heads = Heads(model.q_heads, model.kv_heads, model.head_dim, DTYPE_BITS[model.dtype.kv], model.window or 0)
+    return cut(of_generation(kernels.backend, generation), contexts, heads, backend.sms,
+               of_generation(kernels.most_splits, generation))
+
+
 def _part(model: Model, flop: int, reads: tuple[Access, ...], contexts: tuple[Context, ...],
           backend: Backend) -> Part:
-    kernels, generation = backend.kernels, backend.generation
-    heads = Heads(model.q_heads, model.kv_heads, model.head_dim, DTYPE_BITS[model.dtype.kv])
-    contexts = contexts or (Context(1),)
-    made = cut(of_generation(kernels.backend, generation), tuple(Context(max(1, c.keys), c.rows) for c in contexts),
-               heads, backend.sms, of_generation(kernels.most_splits, generation))
+    contexts = tuple(Context(max(1, c.keys), c.rows) for c in contexts) or (Context(1),)
+    made = cut_of(model, contexts, backend)
     again = sum(c.keys * (times - 1) for c, times in zip(contexts, made.asked, strict=True)) * model.kv_bytes
     step = made.block * model.head_dim * made.weight / UNIT
-    inflight = kernels.stages * made.block * model.kv_bytes // model.kv_heads
+    inflight = backend.kernels.stages * made.block * model.kv_bytes // model.kv_heads
     grid = Grid(made.ctas, made.steps * step, inflight, joined=made.joined if made.inside else 0)
     return Part(flop, reads, again, grid, made)

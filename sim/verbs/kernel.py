@@ -25,15 +25,17 @@ MOST = 10_000
 PROBE_FS = 50_000_000
 """Between two samples of a probe, at first."""
 LARGEST = 2**31
+_MASKED = ("triton",)
+"""Attention backends whose source takes a mask among the rows of a sequence."""
 _SHAPES = {
     "linear": (("rows", "M", None), ("n", "N", None), ("k", "K", None)),
     "attention": (("batch", "B", None), ("context", "C", None), ("heads", "H", None), ("kv-heads", "K", None),
-                  ("head-dim", "D", None), ("rows", "M", "1")),
+                  ("head-dim", "D", None), ("rows", "M", "1"), ("window", "W", "0")),
 }
 _WORDS = {
     "rows": "rows of the layer, or queries of each sequence", "n": "outputs", "k": "inputs", "batch": "sequences",
     "context": "keys, those of the last query", "heads": "query heads", "kv-heads": "heads of keys and values",
-    "head-dim": "elements of a head",
+    "head-dim": "elements of a head", "window": "latest keys that a query sees, 0: all",
 }
 
 
@@ -46,6 +48,8 @@ def options(parser: argparse.ArgumentParser) -> None:
         for name, letter, default in _SHAPES[op]:
             one.add_argument(f"--{name}", metavar=letter, required=default is None, default=default,
                              help=_WORDS[name] + (f" (default {default})" if default else ""))
+        if op == "attention":
+            one.add_argument("--tree", action="store_true", help="the queries are nodes of a tree, under a mask")
         _state_options(one, op)
 
 
@@ -95,6 +99,8 @@ def document(given: argparse.Namespace) -> dict[str, Any]:
     points = [_point(bench, kernel, buffers) for kernel in _kernels(given)]
     if watched is not None:
         _write_probe(given.probe, watched)
+    if given.op == "attention" and given.tree:
+        points = [point | _tree(bench, kernel, buffers) for point, kernel in zip(points, _kernels(given), strict=True)]
     head: dict[str, Any] = {
         "schema": SCHEMA, "op": given.op,
         "gpu": {"name": gpu.value.name, "title": gpu.value.title, "hash": gpu.digest},
@@ -165,8 +171,8 @@ def _kernels(given: argparse.Namespace) -> list[Linear | Attention]:
     if given.op == "linear":
         return [Linear(rows, n, k, given.dtype) for rows, n, k in shapes]
     made: list[Linear | Attention] = []
-    for batch, context, heads, kv_heads, head_dim, rows in shapes:
-        made.append(_checked(Attention(batch, context, heads, kv_heads, head_dim, rows, given.dtype)))
+    for batch, context, heads, kv_heads, head_dim, rows, window in shapes:
+        made.append(_checked(Attention(batch, context, heads, kv_heads, head_dim, rows, given.dtype, window)))
     return made
 
 
@@ -184,14 +190,15 @@ def _checked(kernel: Attention) -> Attention:
 def _numbers(name: str, given: str) -> list[int]:
     """`4096`, `1,8,64` or `1:16`, both ends included."""
     found: list[int] = []
+    least = 0 if name == "window" else 1
     for part in given.split(","):
         low, colon, high = part.partition(":")
         try:
             ends = int(low), int(high if colon else low)
         except ValueError:
             raise InputError(f"--{name} {given}: whole numbers are expected, such as 8, 1,8,64 or 1:16") from None
-        if not 1 <= ends[0] <= ends[1] < LARGEST:
-            raise InputError(f"--{name} {given}: must be 1 or more, ranges rising (and below 2^31)")
+        if not least <= ends[0] <= ends[1] < LARGEST:
+            raise InputError(f"--{name} {given}: must be {least} or more, ranges rising (and below 2^31)")
         if ends[1] - ends[0] >= MOST:
             raise InputError(f"--{name} {given}: at most {MOST:,} numbers")
         found += range(ends[0], ends[1] + 1)
@@ -211,6 +218,21 @@ def _point(bench: Bench, kernel: Linear | Attention, buffers: int) -> dict[str, 
         "warm_us": bench.predict(kernel, WARM).time_ps / 1e6, "cold_us": bench.predict(kernel, COLD).time_ps / 1e6,
         "gap_us": bench.gpu.launch.node_gap_ps / 1e6, "kernels": [_kernel(timed) for timed in told.kernels],
     }
+
+
+def _tree(bench: Bench, kernel: Any, buffers: int) -> dict[str, Any]:
+    """What a tree mask adds: nothing where the library's source takes one, else bounds on both sides.
+
+    Low: the nodes are packed like the rows of a chain. High: each is a sequence of its own and reads the prefix again.
+    """
+    from ..stack import of_generation
+
+    backend = of_generation(bench.stack.kernels.attention.backend, bench.gpu.generation)
+    if backend in _MASKED or kernel.rows == 1:
+        return {"tree": {"rule": backend}}
+    chain = bench.predict(kernel, buffers).time_ps
+    apart = bench.predict(kernel._replace(batch=kernel.batch * kernel.rows, rows=1), buffers).time_ps
+    return {"tree": {"rule": None, "low_us": min(chain, apart) / 1e6, "high_us": max(chain, apart) / 1e6}}
 
 
 def _kernel(timed: Timed) -> dict[str, Any]:
@@ -253,6 +275,9 @@ def text(found: dict[str, Any]) -> str:
     cells = [[_cell(cell) for i, cell in enumerate(row) if i != gone] for row in (head, *rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
     lines += ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
+    for tree in [point["tree"] for point in found.get("points", [found]) if "low_us" in point.get("tree", {})]:
+        lines += ["", f"note: no rule of {found['stack']['name']} for a tree's mask is known: between "
+                      f"{tree['low_us']:.2f} us (packed like a chain) and {tree['high_us']:.2f} us (nodes apart)"]
     if any(point["near_knee"] for point in found.get("points", [found])):
         lines += ["", "note: the reuse lies near the knee of the two-sided L2, which is hard to predict; the time is "
                       "between warm_us and cold_us"]

@@ -118,3 +118,13 @@ def test_what_makes_no_sense_is_refused_in_one_line(capsys, arguments, words):
 def test_a_type_that_the_gpu_does_not_multiply_is_not_covered(capsys):
     assert main([*LAYER, "--dtype", "fp4"]) == 3
     assert "no peak for fp4" in capsys.readouterr().err
+
+
+def test_a_tree_under_a_library_without_a_known_rule_is_bounded_on_both_sides(capsys):
+    tree = [*HEADS, "--tree", "--stack", "vllm_0_24"]
+    told = answer(capsys, *tree, "--rows", "8")
+    assert told["tree"]["rule"] is None
+    assert told["tree"]["low_us"] == told["time_us"] < told["tree"]["high_us"]
+    assert main([*tree, "--rows", "8"]) == 0
+    assert "between" in capsys.readouterr().out
+    assert answer(capsys, *tree)["tree"] == {"rule": "flash3"}
