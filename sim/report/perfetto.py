@@ -22,10 +22,13 @@ from .documents import main_key
 from .lives import Life, by_occurrence, cause, lives, span_ps, verification
 
 GPU, HOST, FLIGHT = 1, 2, 3
-SM, L2, HBM = 1, 2, 3
-BOUND_TRACKS = {"host": 1, "launch": 2, "wait": 3}
-BESIDE = 4
+"""Processes. No track has a process's number: Perfetto would call it the main thread and move it to the top."""
+SM, L2, HBM = 11, 12, 13
+BOUND_TRACKS = {"host": 21, "launch": 22, "wait": 23}
+BESIDE = 24
 """First track of what happens outside passes: host work, transfers, copies."""
+SLOT = 31
+"""First track of the slots."""
 
 
 def chrome_json(document: Mapping[str, Any]) -> str:
@@ -135,12 +138,12 @@ def _host(timeline: Mapping[str, Any]) -> Iterator[str]:
 def _flight(timeline: Mapping[str, Any]) -> Iterator[str]:
     found = lives(timeline)
     for lane in range(max((life.lane for life in found.values()), default=-1) + 1):
-        yield _named(FLIGHT, lane + 1, f"slot {lane}")
+        yield _named(FLIGHT, SLOT + lane, f"slot {lane}")
     for index, steps in enumerate(by_occurrence(found, len(timeline["occurrences"]))):
         start, end = span_ps(timeline, index)
         for life, step in steps:
             rest = _told(life, step.repetition, cause(life, found))
-            yield _slice(FLIGHT, life.lane + 1, start, end, rest)
+            yield _slice(FLIGHT, SLOT + life.lane, start, end, rest)
     for life in found.values():
         settled = verification(life, found)
         if settled is None:
@@ -148,14 +151,14 @@ def _flight(timeline: Mapping[str, Any]) -> Iterator[str]:
         asked, answered = span_ps(timeline, life.first)[0], span_ps(timeline, settled.occurrence)
         name = "right guess" if settled.right else "wrong guess"
         head = f'"name":"{name}","cat":"guess","id":{life.token},"pid":{FLIGHT}'
-        yield f'{{"ph":"s","tid":{life.lane + 1},"ts":{_us(asked)},{head}}}'
-        yield f'{{"ph":"f","bp":"e","tid":{found[settled.token].lane + 1},"ts":{_us(answered[1] - 1000)},{head}}}'
+        yield f'{{"ph":"s","tid":{SLOT + life.lane},"ts":{_us(asked)},{head}}}'
+        yield f'{{"ph":"f","bp":"e","tid":{SLOT + found[settled.token].lane},"ts":{_us(answered[1] - 1000)},{head}}}'
 
 
 def _told(life: Life, repetition: int, why: str) -> str:
     args: dict[str, Any] = {"sequence": life.sequence, "position": life.position, "repetition": repetition,
                             "token": life.token, "fate": f"discarded: {why}" if why else "committed"}
-    name = f"{'discarded ' if why else ''}position {life.position} r{repetition}"
+    name = f"{'x ' if why else ''}{life.position} r{repetition}"
     return f'"name":{_dumps(name)},"args":{_dumps(args)}'
 
 

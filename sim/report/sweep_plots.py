@@ -196,9 +196,9 @@ def throughput(table: Table) -> Markup:
     if not rows:
         return Markup("")
     user = {k: 1e6 / float(time[k]) for k in rows}
-    x = _around([user[k] for k in rows], LEFT, WIDTH - 20)
+    x = around([user[k] for k in rows], LEFT, WIDTH - 20)
     bottom, top = 340, 20
-    y = _around([float(whole[k]) for k in rows], bottom, top)
+    y = around([float(whole[k]) for k in rows], bottom, top)
     marks: list[object] = []
     for value in x.ticks(8):
         marks += [line(x(value), top, x(value), bottom, "grid"),
@@ -223,7 +223,8 @@ def throughput(table: Table) -> Markup:
     return picture(WIDTH, bottom + 46, *marks, label="throughput against speed of one user")
 
 
-def _around(values: Sequence[float], first: float, last: float) -> Scale:
+def around(values: Sequence[float], first: float, last: float) -> Scale:
+    """A scale that holds all values, logarithmic where they are wide."""
     low, high = min(values), max(values)
     if high / low > 15:
         return Scale(low / 1.15, high * 1.15, first, last, True)

@@ -1,17 +1,17 @@
-"""The verb `report`: an answer, a sweep or a comparison as one page."""
+"""The verb `report`: an answer, a sweep, a comparison or a curve as one page."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-HELP = "one HTML page of an answer, a sweep or a comparison"
+HELP = "one HTML page of an answer, a sweep, a comparison or a curve"
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the verb's options."""
     parser.add_argument("document", metavar="FILE|DIR",
-                        help="what run or compare --json FILE wrote, or the folder of sweep --out DIR")
+                        help="what run, compare or curve wrote with --json, or a sweep's folder")
     parser.add_argument("--text", action="store_true", help="the pictures in characters instead, where no browser is")
     parser.add_argument("--out", default="report.html", metavar="FILE", help="the page (default report.html)")
 

@@ -87,7 +87,8 @@ def test_every_kind_of_answer_has_a_page(changes):
 
 
 @pytest.mark.parametrize(("content", "said"), [
-    ("{", "not a JSON document"), ("[]", "it has no schema"), ('{"schema": "other/1"}', "is not speedsim-result/1"),
+    ("{", "not a JSON document"), ("[]", "it has no schema"),
+    ('{"schema": "other/1"}', "is not one of speedsim-result/1"),
     ('{"schema": "speedsim-result/1", "x": NaN}', "NaN is no number"),
     ('{"schema": "speedsim-result/1"}', "damaged"), ('{"schema": "speedsim-result/1", "schedule": 3}', "damaged"),
 ])
