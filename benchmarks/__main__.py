@@ -49,6 +49,13 @@ def cases(folder: Path) -> list[Case]:
     make = ("from speedsim.trace import synthetic, write\n"
             f"write(synthetic([0.15, 0.06, 0.03, 0.02, 0.01], 6, 256, sequences=391, seed=1), {str(long)!r})")
     subprocess.run([sys.executable, "-c", make], check=True)
+    million = [str(folder / f"million.{form}") for form in ("parquet", "jsonl")]
+    make = ("from speedsim.trace import synthetic, write\n"
+            "made = synthetic([0.15, 0.06, 0.03, 0.02, 0.01], 6, 1000, sequences=1000, seed=1)\n"
+            f"for path in {million!r}: write(made, path)")
+    subprocess.run([sys.executable, "-c", make], check=True)
+    replay = ("from speedsim import Scenario, run\n"
+              f"run(Scenario(trace={million[0]!r}, tier='roofline', record='summary'))")
     return [
         Case("speedsim --help", [*speedsim, "--help"], 0.4, 100),
         Case(START, [*speedsim, "run", "--synth", "flips=0+0+0+0+0,count=1"], 1, 300),
@@ -58,6 +65,9 @@ def cases(folder: Path) -> list[Case]:
         Case("one sequence of 20,000 tokens", [*speedsim, "run", "--synth", f"{FLIPS},count=20000"], 20, 500),
         Case("64 sequences at a time", [*speedsim, "run", "--batch", "64", "--synth",
                                         f"{FLIPS},count=128,sequences=64"], 60, 500),
+        Case("a million tokens read, Parquet", [*speedsim, "trace", "check", million[0]], 2, 500),
+        Case("the same, JSON lines", [*speedsim, "trace", "check", million[1]], 2, 500),
+        Case("the same, replayed once", [sys.executable, "-c", replay], 120, 500),
         Case("three schedules, two cards, two batches", [*speedsim, "compare", "--schedules", "speed,loopspec,plt",
                                                          "--gpu", "h200_sxm,l4", "--batch", "1,4"], 15, 400),
         # The bars of sweeps are of two cores: 60 s of 1,000,000 points at the roofline, of 1,000 in the fluid tier.

@@ -139,6 +139,23 @@ def test_wherever_a_file_is_cut_it_is_refused(tmp_path: Path):
             trace.load(tmp_path / "cut.jsonl")
 
 
+def test_lines_that_are_written_otherwise_say_the_same(tmp_path: Path):
+    """A block of lines in this tool's own form is read at once; one that differs somewhere, line by line."""
+    made = trace.synthetic((0.2, 0.1), 3, 40, 2)
+    trace.write(made, tmp_path / "own.jsonl")
+    lines = (tmp_path / "own.jsonl").read_text().splitlines()[:-1]
+    for name, at in (("spaces", (5,)), ("order", (7, 60)), ("all", range(len(lines)))):
+        other = [json.dumps(dict(reversed(json.loads(line).items())), separators=(",", ":")) if i in at else line
+                 for i, line in enumerate(lines)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(other) + "\n")
+        assert trace.load(tmp_path / f"{name}.jsonl").digest == made.digest
+    for wrong in ("01", "1.0", "-1", "9999999999", '"1"', "1e0"):
+        line = lines[9].rsplit(" ", 1)[0] + f" {wrong}]}}"
+        (tmp_path / "wrong.jsonl").write_text("\n".join([*lines[:9], line, *lines[10:]]) + "\n")
+        with pytest.raises(TraceError, match=r"wrong\.jsonl:10:"):
+            trace.load(tmp_path / "wrong.jsonl")
+
+
 def test_a_hand_made_file_needs_neither_number_nor_checksum(tmp_path: Path):
     trace.write(trace.synthetic((0.2, 0.1), 3, 4, 3), tmp_path / "whole.jsonl")
     head, *rest = (tmp_path / "whole.jsonl").read_text().splitlines(keepends=True)[:-1]
