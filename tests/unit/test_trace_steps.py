@@ -158,3 +158,25 @@ def test_two_traces_with_one_digest_say_the_same():
     steps = logged((4, 2))
     assert replace(steps, name="other").digest == steps.digest
     assert logged((4, 1)).digest != steps.digest
+
+
+def played(path, schedule, capsys, *more):
+    """Passes of the target per committed token when a log is replayed under a schedule."""
+    asked = ["run", "--trace", str(path), "--tier", "roofline", "--model", "llama_7b", "--schedule", schedule, *more]
+    assert main([*asked, "--json", "-", "--record", "summary"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    figures = told["schedules"][schedule]
+    return figures["passes"], figures["committed_tokens"], told["notes"]
+
+
+def test_a_schedule_replays_a_log_step_by_step(tmp_path, capsys):
+    """2 and 4 right of 4, then none: three checks of four tokens, six of two that are cut out of them."""
+    steps = logged((4, 2), (4, 4), (4, 0))
+    write(steps, tmp_path / "log.jsonl")
+    assert played(tmp_path / "log.jsonl", "copying:k=4", capsys)[:2] == (3, 9)
+    assert played(tmp_path / "log.jsonl", "copying:k=1", capsys)[:2] == (6, 9)
+    asked = ["run", "--trace", str(tmp_path / "log.jsonl"), "--model", "llama_7b", "--schedule", "copying:k=6"]
+    assert main(asked) == 3
+    assert "proposals of 6 tokens; the log has 4 a step" in capsys.readouterr().err
+    notes = played(tmp_path / "log.jsonl", "copying:k=6", capsys, "--impute")[2]
+    assert any("longer ones are imputed" in note for note in notes)
