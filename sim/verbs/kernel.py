@@ -27,6 +27,8 @@ PROBE_FS = 50_000_000
 LARGEST = 2**31
 _MASKED = ("triton",)
 """Attention backends whose source takes a mask among the rows of a sequence."""
+_WIDE = ("flash2",)
+"""Those that take no keys and values of 8 bits."""
 _SHAPES = {
     "linear": (("rows", "M", None), ("n", "N", None), ("k", "K", None)),
     "attention": (("batch", "B", None), ("context", "C", None), ("heads", "H", None), ("kv-heads", "K", None),
@@ -99,8 +101,9 @@ def document(given: argparse.Namespace) -> dict[str, Any]:
     points = [_point(bench, kernel, buffers) for kernel in _kernels(given)]
     if watched is not None:
         _write_probe(given.probe, watched)
-    if given.op == "attention" and given.tree:
-        points = [point | _tree(bench, kernel, buffers) for point, kernel in zip(points, _kernels(given), strict=True)]
+    if given.op == "attention":
+        points = [point | _rule(bench, kernel, buffers, given.tree)  # type: ignore[arg-type]
+                  for point, kernel in zip(points, _kernels(given), strict=True)]
     head: dict[str, Any] = {
         "schema": SCHEMA, "op": given.op,
         "gpu": {"name": gpu.value.name, "title": gpu.value.title, "hash": gpu.digest},
@@ -220,19 +223,30 @@ def _point(bench: Bench, kernel: Linear | Attention, buffers: int) -> dict[str, 
     }
 
 
-def _tree(bench: Bench, kernel: Any, buffers: int) -> dict[str, Any]:
-    """What a tree mask adds: nothing where the library's source takes one, else bounds on both sides.
+def _rule(bench: Bench, kernel: Attention, buffers: int, tree: bool) -> dict[str, Any]:
+    """Whose rule cut the attention; where no source tells it, the time between two that bound it.
 
-    Low: the nodes are packed like the rows of a chain. High: each is a sequence of its own and reads the prefix again.
+    A tree's mask: its nodes packed like the rows of a chain, or each a sequence of its own that reads the prefix again.
+    Keys and values narrower than the library takes, so that another runs: its own cut, or splits while SMs are idle.
     """
+    from dataclasses import replace
+
+    from ..hardware import DTYPE_BITS
+    from ..one_kernel import Bench
     from ..stack import of_generation
 
-    backend = of_generation(bench.stack.kernels.attention.backend, bench.gpu.generation)
-    if backend in _MASKED or kernel.rows == 1:
-        return {"tree": {"rule": backend}}
-    chain = bench.predict(kernel, buffers).time_ps
-    apart = bench.predict(kernel._replace(batch=kernel.batch * kernel.rows, rows=1), buffers).time_ps
-    return {"tree": {"rule": None, "low_us": min(chain, apart) / 1e6, "high_us": max(chain, apart) / 1e6}}
+    kernels = bench.stack.kernels
+    library = of_generation(kernels.attention.backend, bench.gpu.generation)
+    if tree and kernel.rows > 1 and library not in _MASKED:
+        other = bench.predict(kernel._replace(batch=kernel.batch * kernel.rows, rows=1), buffers)
+    elif library in _WIDE and DTYPE_BITS[kernel.dtype] < 16:
+        idle = replace(kernels.attention, backend={"default": "fill"})
+        other = Bench(bench.gpu, replace(bench.stack, kernels=replace(kernels, attention=idle)), bench.tier).predict(
+            kernel, buffers)
+    else:
+        return {"rule": {"library": library, "known": True}}
+    ends = sorted((bench.predict(kernel, buffers).time_ps, other.time_ps))
+    return {"rule": {"library": library, "known": False, "low_us": ends[0] / 1e6, "high_us": ends[1] / 1e6}}
 
 
 def _kernel(timed: Timed) -> dict[str, Any]:
@@ -275,9 +289,10 @@ def text(found: dict[str, Any]) -> str:
     cells = [[_cell(cell) for i, cell in enumerate(row) if i != gone] for row in (head, *rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
     lines += ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
-    for tree in [point["tree"] for point in found.get("points", [found]) if "low_us" in point.get("tree", {})]:
-        lines += ["", f"note: no rule of {found['stack']['name']} for a tree's mask is known: between "
-                      f"{tree['low_us']:.2f} us (packed like a chain) and {tree['high_us']:.2f} us (nodes apart)"]
+    rules = [point["rule"] for point in found.get("points", [found]) if "rule" in point]
+    for rule in [rule for rule in rules if not rule["known"]]:
+        lines += ["", f"note: how {found['stack']['name']} cuts this is not known from a source: between "
+                      f"{rule['low_us']:.2f} and {rule['high_us']:.2f} us"]
     if any(point["near_knee"] for point in found.get("points", [found])):
         lines += ["", "note: the reuse lies near the knee of the two-sided L2, which is hard to predict; the time is "
                       "between warm_us and cold_us"]

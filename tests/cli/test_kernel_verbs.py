@@ -120,11 +120,14 @@ def test_a_type_that_the_gpu_does_not_multiply_is_not_covered(capsys):
     assert "no peak for fp4" in capsys.readouterr().err
 
 
-def test_a_tree_under_a_library_without_a_known_rule_is_bounded_on_both_sides(capsys):
+def test_what_no_source_tells_is_bounded_on_both_sides(capsys):
     tree = [*HEADS, "--tree", "--stack", "vllm_0_24"]
     told = answer(capsys, *tree, "--rows", "8")
-    assert told["tree"]["rule"] is None
-    assert told["tree"]["low_us"] == told["time_us"] < told["tree"]["high_us"]
+    assert not told["rule"]["known"]
+    assert told["rule"]["low_us"] == told["time_us"] < told["rule"]["high_us"]
+    narrow = answer(capsys, *HEADS, "--stack", "vllm_0_24", "--gpu", "l40s", "--dtype", "fp8")["rule"]
+    assert not narrow["known"]
+    assert narrow["low_us"] < narrow["high_us"]
     assert main([*tree, "--rows", "8"]) == 0
-    assert "between" in capsys.readouterr().out
-    assert answer(capsys, *tree)["tree"] == {"rule": "flash3"}
+    assert "not known from a source" in capsys.readouterr().out
+    assert answer(capsys, *tree)["rule"] == {"library": "flash3", "known": True}
