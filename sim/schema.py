@@ -98,7 +98,7 @@ def _takes(member: Member) -> str:
     if member.suffix:
         words[int] = words[float] = f"{units.meaning_of(member.suffix)}, such as {units.example_of(member.suffix)}"
     if get_origin(kind) is tuple:
-        return "a list: " + " and ".join(dict.fromkeys(_named(arg, words) for arg in get_args(kind) if arg is not ...))
+        return f"a list of {_several(kind, words)}"
     if get_origin(kind) is dict:
         return f"keys with {_named(get_args(kind)[1], words)}"
     return _named(kind, words)
@@ -108,10 +108,18 @@ def _named(kind: Any, words: dict[Any, str]) -> str:
     if get_origin(kind) is Literal:
         return " or ".join(map(str, get_args(kind)))
     if get_origin(kind) is tuple:
-        return "lists of " + " and ".join(dict.fromkeys(_named(arg, words) for arg in get_args(kind) if arg is not ...))
+        return f"a list of {_several(kind, words)}"
     if is_dataclass(kind):
         return "blocks"
     return words.get(kind, "a value")
+
+
+def _several(kind: Any, words: dict[Any, str]) -> str:
+    """What a list holds, in the plural: `numbers`, `lists of numbers`."""
+    (first, *_) = [arg for arg in get_args(kind) if arg is not ...]
+    if get_origin(first) is tuple:
+        return f"lists of {_several(first, words)}"
+    return {int: "whole numbers", float: "numbers", str: "texts"}.get(first, _named(first, words))
 
 
 def _block(cls: type) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def test_the_wheel_holds_one_import_package_and_its_data(wheel):
     assert {name.split("/")[0] for name in files if ".dist-info/" not in name} == {"speedsim"}
     for needed in ("hw_configs/gpus/h200_sxm.yaml", "hw_configs/stacks/torch_graph.yaml",
                    "workloads/models/speed_2x6.yaml", "workloads/plans/eager.yaml", "py.typed",
-                   "workloads/decoder.py", "validate/__init__.py"):
+                   "workloads/decoder.py", "validate/__init__.py", "report/templates/page.html"):
         assert f"speedsim/{needed}" in files
     for folder in ("sim", "workloads", "validate"):
         inside = {f"speedsim/{'' if folder == 'sim' else folder + '/'}{p.relative_to(ROOT / folder)}"
