@@ -13,7 +13,10 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from .program import Pass
 
 BOUNDS = ("host", "wait", "launch", "latency", "flop", "l2", "hbm")
 """What a moment of the run waited for: the host's decision or dispatch; something else to end; the launch of a kernel;
@@ -186,6 +189,23 @@ class Timeline:
     def commits(self) -> Iterator[Moment]:
         """Every commit in order of time."""
         return map(Moment, self.commit_sequence, self.commit_position, self.commit_token, self.commit_ps)
+
+    def occurred(self, pattern: int, start_ps: int, item: Pass) -> None:
+        """A pass ran as this pattern."""
+        exits, sweeps = item.exits, item.repetitions
+        self.occurrence_pattern.append(pattern)
+        self.occurrence_ps.append(start_ps)
+        self.occurrence_rows.append(tuple([
+            Slot(r.token, r.sequence, r.position, r.depth + sweeps, r.token in exits, r.parent) for r in item.rows
+        ]))
+
+    def committed(self, sequence: int, position: int, token: int, time_ps: int) -> None:
+        """A token became text."""
+        self.counters.committed_tokens += 1
+        self.commit_sequence.append(sequence)
+        self.commit_position.append(position)
+        self.commit_token.append(token)
+        self.commit_ps.append(time_ps)
 
     @property
     def decode_ps(self) -> int:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 
 from speedsim.program import Pass
-from speedsim.timeline import Decode, Pattern, Slot, Timeline
+from speedsim.timeline import Decode, Pattern, Timeline
 
 PS_PER_NS = 1000
 
@@ -85,22 +85,12 @@ class Account:
         if known is None:
             known = self._pattern[key] = len(line.patterns)
             line.patterns.append(Pattern((), duration_ps, width, len(item.exits)))
-        line.occurrence_pattern.append(known)
-        line.occurrence_ps.append(start_ps)
-        line.occurrence_rows.append(tuple([
-            Slot(r.token, r.sequence, r.position, r.depth + item.repetitions, r.token in item.exits, r.parent)
-            for r in item.rows
-        ]))
+        line.occurred(known, start_ps, item)
 
     def commit(self, token: int, now_ps: int) -> None:
         """A token became text."""
-        line = self._line
         sequence, position = self._row.pop(token)
-        line.counters.committed_tokens += 1
-        line.commit_sequence.append(sequence)
-        line.commit_position.append(position)
-        line.commit_token.append(token)
-        line.commit_ps.append(now_ps)
+        self._line.committed(sequence, position, token, now_ps)
         tokens = self._last[sequence][1] if sequence in self._last else 0
         self._last[sequence] = (now_ps, tokens + 1)
 

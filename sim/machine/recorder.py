@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ..kernels.lower import PassShape, RowShape
 from ..model import Model
 from ..program import TARGET, Pass
-from ..timeline import Decode, Pattern, Slot, Span, Timeline
+from ..timeline import Decode, Pattern, Span, Timeline
 from .computed import MISS_UNIT, Computed
 from .launch import Launched
 from .totals import enter
@@ -226,12 +226,7 @@ class Recorder:
             known = self._known[key] = len(line.patterns)
             kept = body.spans if self._asked == "kernels" else ()
             line.patterns.append(Pattern(kept, body.duration_ps, shape.width, shape.heads, item.model))
-        line.occurrence_pattern.append(known)
-        line.occurrence_ps.append(host_ps + launched.start_ps)
-        exits, sweeps = item.exits, item.repetitions
-        line.occurrence_rows.append(tuple([
-            Slot(r.token, r.sequence, r.position, r.depth + sweeps, r.token in exits, r.parent) for r in item.rows
-        ]))
+        line.occurred(known, host_ps + launched.start_ps, item)
 
     def _left(self, resident: Mapping[str, int]) -> None:
         line = self._timeline
@@ -262,13 +257,8 @@ class Recorder:
 
     def commit(self, token: int, time_ps: int) -> None:
         """A token became text."""
-        line = self._timeline
         sequence, position = self._row.pop(token)
-        line.counters.committed_tokens += 1
-        line.commit_sequence.append(sequence)
-        line.commit_position.append(position)
-        line.commit_token.append(token)
-        line.commit_ps.append(time_ps)
+        self._timeline.committed(sequence, position, token, time_ps)
         first, _, tokens = self._last.get(sequence, (time_ps, 0, 0))
         self._last[sequence] = (first, time_ps, tokens + 1)
 
