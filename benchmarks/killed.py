@@ -36,7 +36,7 @@ def main() -> int:
         for _ in range(MOMENTS):
             child = subprocess.Popen(command(killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             try:
-                finished += child.wait(draw.uniform(0.5, 1.0) * min(6.0, longest)) == 0
+                finished += child.wait(draw.uniform(0.1, 1.0) * min(12.0, longest)) == 0
             except subprocess.TimeoutExpired:
                 child.send_signal(signal.SIGKILL)
                 child.wait()

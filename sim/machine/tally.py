@@ -102,7 +102,8 @@ def tally(program: Program, computer: Computer, setting: Setting, recorder: Reco
     for row, (begin, end) in enumerate(rows):
         often[row] = np.bincount(units[begin:end], minlength=len(walk.kinds))
     for row, kind in enumerate(kinds, len(rows)):
-        often[row, kind] += kind is not None
+        if kind is not None:
+            often[row, kind] += 1
     return Tally(tuple(walk.works.values()), tuple(walk.kinds), often, recorder.timeline(), ahead)
 
 
