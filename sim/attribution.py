@@ -8,7 +8,8 @@ already, so it is averaged over all orders in which the mechanisms are made idea
     host      the host's turnaround, dispatch and calls      hbm   the memory's bandwidth
     launch    gaps between kernels, and the start            kv    attention to keys and values, and writing them
     latency   of memory, set-up and loops of kernels         head  all kernels of the exits
-    l2        the cache's bandwidth                          flush wrong guesses: every first exit is right
+    l2        the cache's bandwidth                          flush wrong guesses: every first exit is right; what
+                                                                   drafts and other proposers get wrong stays wrong
 
 The shares and what is left with everything ideal add up to the time exactly, in whole picoseconds. A second column
 makes one mechanism ideal alone; it does not add up. A difference is owed share by share.

@@ -66,6 +66,8 @@ def solve(target: str, vary: str, scenario: Scenario | None = None, between: tup
     """
     asked = replace(scenario or Scenario(), record="summary")
     shelf = Shelf()
+    if vary == "acceptance" and asked.acceptance is None and shelf.model(asked.model).value.repetitions == 1:
+        asked = replace(asked, acceptance="0.5")  # a model without exits has proposers, of whatever acceptance
     mine = resolve(asked, shelf)
     search = _Search(asked, mine, vary, between)
     figure, wanted = _target(target)
