@@ -21,6 +21,7 @@ from .machine.lone import durations, lone
 from .machine.work import Work
 from .one_kernel import Attention, Linear, lowered
 from .stack import Kernels
+from .units import NotCoveredError
 
 
 class Many:
@@ -40,6 +41,8 @@ class Many:
             self._distances.append(buffers * sum(size for kernel in kernels for _, size in kernel.stored))
             for kernel in kernels:
                 demand, missed = kernel.demand, 0
+                if demand.dtype not in gpu.sm.peak_flop_per_s:
+                    raise NotCoveredError(f"{gpu.name}: no peak for {demand.dtype}")
                 for tensor, size in (*demand.reads, *demand.writes):
                     if tensor.kind != "activations":
                         stored.append((len(works), size))

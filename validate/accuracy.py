@@ -25,11 +25,11 @@ from speedsim.units import InputError, NotCoveredError
 from . import serving, whatif
 from .accuracy_picture import picture
 from .fitting import at_values, search, specs_of
-from .silicon import LOG, Asked, chosen_rows, judge, log, predictions
+from .silicon import LOG, Asked, chosen_rows, descriptions, judge, log, megabytes, predictions
 from .silicon_children import Pair, numbers, unfitted
 from .silicon_fit import SPEC, Tabled, cells_score
 from .silicon_quirks import cells
-from .silicon_score import scores
+from .silicon_score import Scores, scores
 from .silicon_tables import OPS, Table, covered, folder
 
 SHOWN = Path(__file__).with_suffix(".yaml")
@@ -81,21 +81,30 @@ def _shown() -> dict[str, Any]:
 
 
 @cache
-def judged(op: str, how: str = "fitted", gpu: str = "all", source: str | None = None) -> dict[str, Any]:
-    """The scores of tables, each computed once."""
-    asked = Asked(gpu, op, high=OPS[op].widest, sealed=how == "sealed", unfitted=how == "unfitted", zero_shot=source)
-    return judge(asked)["gpus"]  # type: ignore[no-any-return]
+def judged(op: str, hidden: bool = False) -> dict[str, Any]:
+    """The scores of all tables, open or sealed cells, with their nulls; computed once."""
+    return judge(Asked("all", op, high=OPS[op].widest, sealed=hidden))["gpus"]  # type: ignore[no-any-return]
 
 
-def scores_part(op: str, how: str = "fitted") -> str:
-    """Every GPU: the score beside the null models and the score without a fit."""
-    bare, lines = judged(op, "unfitted") if how == "fitted" else {}, []
-    for gpu, one in judged(op, how).items():
+def alone(op: str, gpu: str, **how: Any) -> Scores:
+    """The score of one GPU's table without its nulls, asked for in another way (unfitted, zero_shot)."""
+    (one,) = covered(folder(None), op, gpu, "vllm")
+    asked = Asked(gpu, op, high=OPS[op].widest, **how)
+    scored, _ = chosen_rows(one, asked)
+    found = scores(predictions(descriptions(one, asked), "fluid", scored, op), scored.measured_us)
+    assert found is not None
+    return found
+
+
+def scores_part(op: str, hidden: bool = False) -> str:
+    """Every GPU: the score beside the null models and, of open cells, the score without a fit."""
+    lines = []
+    for gpu, one in judged(op, hidden).items():
         nulls = [f"{null['mape']:.1f}" if null else "-" for null in one["nulls"].values()]
-        was = [f"{bare[gpu]['mape']:.1f}"] if bare else []
+        was = [] if hidden else [f"{alone(op, gpu, unfitted=True).mape:.1f}"]
         lines.append([gpu, one["table"], f"{one['rows']:,}", f"**{one['mape']:.1f}**", f"{one['bias']:+.1f}",
                       f"{one['p95']:.0f}", f"{one['geometric']:.1f}", *was, *nulls])
-    head = ["GPU", "table", "rows", "fluid: MAPE", "bias", "p95", "geometric", *(["unfitted"] if bare else []),
+    head = ["GPU", "table", "rows", "fluid: MAPE", "bias", "p95", "geometric", *([] if hidden else ["unfitted"]),
             "roofline", "a + W/b", "other frameworks"]
     return table(head, lines)
 
@@ -104,8 +113,8 @@ def zero_shot_part(op: str) -> str:
     """Software numbers of one GPU on the next, whose file is as it is."""
     lines = []
     for source, target in _shown()["zero_shot"][op]:
-        (one,), (own,) = (judged(op, gpu=target, source=source).values(), judged(op, gpu=target).values())
-        lines.append([f"{source} -> {target}", f"**{one['mape']:.1f}**", f"{one['bias']:+.1f}", f"{one['p95']:.0f}",
+        one, own = alone(op, target, zero_shot=source), judged(op)[target]
+        lines.append([f"{source} -> {target}", f"**{one.mape:.1f}**", f"{one.bias:+.1f}", f"{one.p95:.0f}",
                       f"{own['mape']:.1f}"])
     return table(["software fitted on -> judged on", "MAPE", "bias", "p95", "with its own fit"], lines)
 
@@ -207,8 +216,6 @@ def types_part() -> str:
 
 def numbers_part(op: str) -> str:
     """The fitted numbers of every GPU, with their standard errors."""
-    from .silicon import descriptions
-
     found: dict[str, dict[str, str]] = {}
     for one in covered(folder(None), op, "all", "vllm"):
         pair = descriptions(one, Asked(one.gpu, op))
@@ -244,8 +251,6 @@ def picture_part(op: str) -> str:
 
 def _points(one: Table) -> tuple[Any, Any]:
     """(megabytes, predicted / measured) of the scored rows."""
-    from .silicon import descriptions, megabytes
-
     asked = Asked(one.gpu, one.op, high=OPS[one.op].widest)
     scored, _ = chosen_rows(one, asked)
     told = predictions(descriptions(one, asked), "fluid", scored, one.op)
@@ -278,7 +283,7 @@ def score_part() -> str:
 
 
 PARTS: dict[str, Callable[[], str]] = {
-    "linear-scores": partial(scores_part, "linear"), "linear-sealed": partial(scores_part, "linear", "sealed"),
+    "linear-scores": partial(scores_part, "linear"), "linear-sealed": partial(scores_part, "linear", hidden=True),
     "linear-zero-shot": partial(zero_shot_part, "linear"), "linear-regions": partial(regions_part, "linear"),
     "linear-growth": growth_part, "linear-cells": cells_part, "linear-whatif": partial(whatif_part, "linear"),
     "linear-numbers": partial(numbers_part, "linear"), "linear-ablations": partial(ablations_part, "linear"),

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from speedsim.files import to_json, write_text
 from speedsim.hardware import Gpu
+from speedsim.many_kernels import Many
 from speedsim.one_kernel import ROTATED, WARM, Attention, Bench, Linear
 from speedsim.scenario import TIERS
 from speedsim.units import InputError, NotCoveredError
@@ -217,9 +218,15 @@ def bursting(gpu: Gpu) -> Gpu:
 
 
 def predictions(pair: Pair, tier: str, chosen: Rows, op: str, bare: bool = False) -> Floats:
-    """Microseconds of each row; `bare`: its longest kernel alone, without the gap before it."""
-    found, bench = [], Bench(bursting(pair.gpu.value), pair.stack.value, tier)
+    """Microseconds of each row, the fluid tier's as arrays to the same picosecond.
+
+    `bare`: its longest kernel alone, without the gap before it.
+    """
+    gpu, stack = bursting(pair.gpu.value), pair.stack.value
     kernels, buffers = layers(chosen, op)
+    if tier == "fluid" and not bare:
+        return Many(kernels, buffers, gpu, stack.kernels).times_us(gpu, stack.kernels)
+    found, bench = [], Bench(gpu, stack, tier)
     for layer in kernels:
         told = bench.predict(layer, buffers)
         found.append((max(one.duration_ps for one in told.kernels) if bare else told.time_ps) / 1e6)
