@@ -16,6 +16,11 @@ from .l2 import State
 from .prepared import Piece, Prepared
 from .work import Timed
 
+AGES = 64
+"""A class of kernels knows how long ago its tensors were used to so many parts of the capacity,"""
+OLDEST = 2 * AGES
+"""and no more where nothing can be left of them."""
+
 
 class LineComputer(Computer):
     """Computes passes line by line."""
@@ -33,7 +38,7 @@ class LineComputer(Computer):
             ages = []
             for name, size, policy, _, shared, _ in piece.reads:
                 residency.read(name, size, policy, shared)
-                ages.append(residency.distance)
+                ages.append(min(OLDEST, -(-residency.distance * AGES // residency.cache.capacity_bytes)))
                 knee += size if residency.near_knee else 0
             uses = self._uses(piece)
             time, missed = device.kernel(piece.work, uses, (tuple(ages), tuple(use[1:] for use in uses)))
