@@ -11,7 +11,8 @@ import pytest
 pytest.importorskip("numba", reason="the cycle tier needs the extra fast")
 
 import numpy as np
-from speedsim.catalog import load_dram, load_gpu, load_stack
+from cycle_worlds import GPU, HBM3
+from speedsim.catalog import load_gpu, load_stack
 from speedsim.dram import Dram
 from speedsim.hardware import Gpu
 from speedsim.kernels.demand import Grid, Tiles
@@ -23,14 +24,6 @@ from speedsim.machine.work import Work
 from speedsim.units import InputError, NotCoveredError
 
 STACK = load_stack("torch_graph").value
-HBM3 = load_dram("hbm3_6400").value
-H200 = load_gpu("h200_sxm").value
-GPU = replace(H200, sm=replace(H200.sm, count=8),
-              l2=replace(H200.l2, slices=8, capacity_bytes=8 * 640 * 1024, bandwidth_bytes_per_s=0.6e12,
-                         link_bytes_per_s=0.15e12),
-              hbm=replace(H200.hbm, channels=16, refresh="none",
-                          bandwidth_bytes_per_s=H200.hbm.bandwidth_bytes_per_s / 12))
-"""A twelfth of an H200, without refresh, so that a request can be alone."""
 MIB = 2**20
 
 
