@@ -2,6 +2,7 @@
 
 A schedule describes one sequence. Here every live sequence runs up to its next Issue; Issues of equal model, device,
 stream and repetitions become one pass. A Wait of one is a Wait of all: nothing more is issued before it is answered.
+While anyone drafts with a further model the others' passes of the target wait, so that one pass checks all drafts.
 A merged pass is cancelled when everyone whose rows ride in it has cancelled theirs. Moves name tokens, which are the
 run's, and go through as they are.
 When a sequence ends, the next one takes its place. With B = 1 the program is that of the sequences one after the other,
@@ -13,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator
 from itertools import islice
 
-from .program import NOTHING, Cancel, Command, Ids, Issue, Pass, Program, Retire, Wait
+from .program import NOTHING, TARGET, Cancel, Command, Ids, Issue, Pass, Program, Retire, Wait
 
 
 def in_lock_step(programs: Iterable[tuple[int, Program]], places: int, ids: Ids) -> Program:
@@ -38,7 +39,8 @@ def in_lock_step(programs: Iterable[tuple[int, Program]], places: int, ids: Ids)
             yield from _wait(waits)
         else:
             issues = [(place, place.command.item) for place in live if type(place.command) is Issue]
-            yield from _issue(issues, ids, riders)
+            drafts = [pair for pair in issues if pair[1].model != TARGET]
+            yield from _issue(drafts or issues, ids, riders)
 
 
 def _to_next_stop(place: _Place, waiting: Iterator[tuple[int, Program]], riders: dict[int, int]

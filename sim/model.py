@@ -137,6 +137,8 @@ class Model:
     """Keys that a row attends to at most, the latest: a sliding window, or the budget of a sparse cache."""
     dtype: Dtypes = Dtypes()
     default_trace: str | None = None
+    drafters: tuple[str, ...] = ()
+    """SCHEDULE=MODEL: who proposes where a schedule is asked for without saying so."""
 
     def __post_init__(self) -> None:
         for name in ("d_model", "q_heads", "kv_heads", "head_dim", "ffn", "vocab", "repetitions"):
@@ -149,6 +151,8 @@ class Model:
                 raise ValueError(f"{name}={getattr(self, name)} is negative")
         if self.window is not None and self.window < 1:
             raise ValueError(f"window={self.window} is below 1")
+        if any(not all(pair.partition("=")[::2]) for pair in self.drafters):
+            raise ValueError(f"drafters={list(self.drafters)} must be SCHEDULE=MODEL each")
         if self.q_heads % self.kv_heads:
             raise ValueError(f"q_heads={self.q_heads} is not a multiple of kv_heads={self.kv_heads}")
 

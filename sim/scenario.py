@@ -16,7 +16,7 @@ from .further import Further, computable, further_of
 from .oracle import TraceOracle
 from .program import Ids, Program, Schedule, Text, watched
 from .sampling import Sampling
-from .schedule_names import schedule_named
+from .schedule_names import schedule_named, with_drafter
 from .shelf import Shelf
 from .stack import LAUNCHES, POLICIES, TENSORS, Control
 from .text import facts_of, text_of
@@ -134,7 +134,7 @@ def resolve(scenario: Scenario, shelf: Shelf | None = None) -> Resolved:
     model = shelf.model(scenario.model, keys["model"])
     plan = shelf.plan(stack.value.plan)
     model, notes = computable(model, gpu.value)
-    schedule, name = schedule_named(scenario.schedule, keys["schedule"])
+    schedule, name = schedule_named(with_drafter(scenario.schedule, model.value.drafters), keys["schedule"])
     control = _control("--control", stack.value.control if scenario.control is None else scenario.control)
     if scenario.rival_control is not None:
         _control("--rival-control", scenario.rival_control)

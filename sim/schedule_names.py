@@ -10,6 +10,7 @@ import difflib
 import math
 import types
 import typing
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import fields
 from typing import Any
@@ -51,6 +52,17 @@ def canonical(name: str, made: Schedule) -> str:
             shown = "+".join(map(str, value)) if isinstance(value, tuple) else str(value)
             stated.append(f"{option.name}={shown}")
     return f"{name}:{','.join(stated)}" if stated else name
+
+
+def with_drafter(text: str, drafters: Iterable[str]) -> str:
+    """The text with the drafter that a model names (SCHEDULE=MODEL each) where the schedule needs one and says none."""
+    name, _, rest = text.partition(":")
+    hints = typing.get_type_hints(cls := schedule(name.strip()))
+    lacking = [key for key, hint in hints.items() if str in typing.get_args(hint) and getattr(cls(), key) is None]
+    wanted = dict(pair.split("=", 1) for pair in drafters).get(name.strip())
+    if not lacking or wanted is None or any(pair.strip().startswith(f"{lacking[0]}=") for pair in rest.split(",")):
+        return text
+    return with_option(text, lacking[0], wanted)
 
 
 def with_option(text: str, key: str, value: str) -> str:

@@ -53,7 +53,7 @@ class Block:
             if nodes:
                 rows: tuple[Row, ...] = (*unseen, root, *nodes.values())
                 yield Issue(Pass(ids.a_pass(), rows, tuple([row.token for row in nodes.values()]), model="draft"))
-            place = yield from check(oracle, "draft", root, nodes, text, ids)
+            place = yield from check(oracle, "block", root, nodes, text, ids)
             # What the masks left in the drafter's cache is no text: it runs the committed tokens again.
             unseen = tuple([row._replace(source=None) for row in place.committed[1:]])
 

@@ -65,7 +65,7 @@ class Eagle:
                 yield Issue(Pass(ids.a_pass(), rows, tuple([row.token for row in _read(rows, level)]), model="draft"))
                 rows = self._level(nodes, level + 1)
             yield Host("tree")
-            place = yield from check(oracle, "draft", root, nodes, text, ids)
+            place = yield from check(oracle, "eagle", root, nodes, text, ids)
             unseen = tuple([row._replace(source=None) for row in place.committed[1:]])
 
     def _level(self, nodes: dict[Path, Row], level: int) -> tuple[Row, ...]:

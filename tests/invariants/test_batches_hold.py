@@ -180,3 +180,17 @@ def test_where_a_schedule_stops_paying_is_told():
     entries = [entry(1, 1.4), entry(4, 1.1), entry(16, 0.9), entry(64, 0.8)]
     assert list(turns(entries)) == ["speed stops paying on l4 between batch 4 and 16"]
     assert list(turns(entries[:2])) == []
+
+
+def test_sequences_that_draft_are_checked_together():
+    """Drafts of different lengths end at different times; a pass of the target still serves whoever has drafted."""
+    from worlds import play
+
+    texts = synthetic([], 1, 40, 4, seed=1).sequences
+    made, _ = schedule_named("draft:draft=tiny,k=4")
+    oracle = TraceOracle({s.id: s for s in texts}, proposals(0.7))
+    ids = Ids()
+    each = ((s.id, made.program(oracle, text_of(s), ids)) for s in texts)
+    together = play(watched(in_lock_step(each, 4, ids), oracle))
+    apart = [play(alone(made, s)) for s in texts]
+    assert together.sweeps == max(one.sweeps for one in apart)
