@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 
 from speedsim import trace  # noqa: E402
 from speedsim.units import InputError  # noqa: E402
-from speedsim.workloads import batches, exported, prompts, record, train  # noqa: E402
+from speedsim.workloads import batches, corpora, exported, prompts, record, train  # noqa: E402
 from speedsim.workloads.corpora import Corpus, module_of, read  # noqa: E402
 from speedsim.workloads.decoder import Decoder, Shape, greedy  # noqa: E402
 from speedsim.workloads.evaluation import examine  # noqa: E402
@@ -328,3 +328,32 @@ def test_wrong_input_is_told_in_one_line(home, tmp_path, capsys):
         assert said.err.count("\n") == 1, said.err
         assert said.out == ""
     assert not list(tmp_path.glob("t*"))
+
+
+def test_the_command_of_the_docs_trains_and_records(tmp_path, monkeypatch):
+    """With a shorter training and fewer texts; the figures of the docs are those of the cards."""
+    import re
+
+    import yaml
+
+    root = Path(__file__).parents[2]
+    page = (root / "docs" / "traces.md").read_text()
+    lines = page[page.index("Another one is trained"):].split("```")[1].splitlines()
+    trained, recorded_by = (line for line in lines if "speed" in line)
+    config = yaml.safe_load((root / "workloads" / "training" / "speed_2x6_copy.yaml").read_text()) | {"steps": 2}
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(corpora, "TASK_DOCUMENTS", 400)
+    monkeypatch.setattr(yaml, "safe_load", lambda _: config)
+    (tmp_path / "workloads" / "training").mkdir(parents=True)
+    (tmp_path / "workloads" / "training" / "speed_2x6_copy.yaml").write_text("")
+    train.main(trained.split()[2:])
+    assert record.main([*recorded_by.split()[3:], "--sequences", "8", "--count", "4", "--threads", "1"]) == 0
+    assert trace.load(tmp_path / "mine.parquet").model == "speed_2x6_copy"
+    rows = re.findall(r"^\| (speed_\w+) \| [^|]* \| ([\d./ ]+) \| ([\d.]+) \|.*\| (\S+) \|$", page, re.MULTILINE)
+    assert len(rows) == 5
+    for row in rows:
+        card = json.loads((root / "workloads" / "traces" / f"{row[0]}.card.json").read_text())
+        losses = card["held_out"]["exit_losses"]
+        shown = [losses[-1], losses[0], card["held_out"]["five_gram_loss"]]
+        assert row[1] == " / ".join(f"{x:.2f}" for x in shown)
+        assert (row[2], row[3].strip("*")) == (f"{card['mean_settle']['value']:.2f}", card["quality"])
