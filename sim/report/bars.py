@@ -11,6 +11,7 @@ from typing import Any
 from markupsafe import Markup
 
 from ..timeline import BOUNDS, TRAFFIC
+from .frame import levels
 from .scale import Scale, short, us
 from .svg import group, line, picture, rect, text
 from .words import BOUND_NAMES, TRAFFIC_NAMES, run_name
@@ -75,9 +76,7 @@ def waterfall(document: Mapping[str, Any], mine: str, rival: str) -> Markup:
     y = Scale(0, high, bottom, top)
     column = (width - 90) / count
     marks: list[object] = []
-    for value in y.ticks(5):
-        marks += [line(70, y(value), width - 10, y(value), "grid"),
-                  text(62, y(value) + 4, short(value), "tick", "end")]
+    marks += levels(y, 70, width - 10, most=5)
     marks.append(text(62, 14, "µs a token", "tick", "end"))
 
     def bar(place: int, low: float, high_: float, kind: str, name: str, shown: str, told: str) -> None:

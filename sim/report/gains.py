@@ -7,6 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from .frame import uprights
 from .scale import Scale, times
 from .svg import circle, line, picture, rect, text
 from .words import run_name
@@ -24,9 +25,7 @@ def gain_plot(document: Mapping[str, Any]) -> Markup:
     x = Scale(0, high, LEFT, WIDTH - 70)
     bottom = 26 + STEP * len(gains)
     marks: list[object] = [rect(x(0), 26, x(1) - x(0), bottom - 26, "loss")]
-    for value in x.ticks():
-        marks += [line(x(value), 26, x(value), bottom, "grid"), text(x(value), bottom + 18, times(value), "tick",
-                                                                     "middle")]
+    marks += uprights(x, 26, bottom, times, 6)
     marks += [line(x(1), 16, x(1), bottom, "even"), text(x(1), 12, "1 × changes nothing", "tick", "middle")]
     for place, (key, value) in enumerate(gains.items()):
         y = 26 + STEP * (place + 0.5)

@@ -13,6 +13,7 @@ from typing import Any
 from markupsafe import Markup
 
 from ..timeline import BOUNDS
+from .frame import levels, uprights
 from .scale import Scale, short, si, us
 from .svg import circle, line, path, picture, rect, text
 from .words import BOUND_NAMES
@@ -65,12 +66,7 @@ def roofline(document: Mapping[str, Any], run: str) -> Markup:
     x = Scale(low, max(2 * peak / roofs["HBM"], *(2 * i for i, _ in at), 10), left, width - 20, True)
     y = Scale(min([peak / 1e4, *(r / 3 for _, r in at)]), peak * 2, bottom, top, True)
     marks: list[object] = []
-    for value in x.ticks(8):
-        marks += [line(x(value), top, x(value), bottom, "grid"),
-                  text(x(value), bottom + 18, short(value), "tick", "middle")]
-    for value in y.ticks(6):
-        marks += [line(left, y(value), width - 20, y(value), "grid"),
-                  text(left - 8, y(value) + 4, si(value, "flop/s"), "tick", "end")]
+    marks += [*uprights(x, top, bottom), *levels(y, left, width - 20, lambda rate: si(rate, "flop/s"))]
     marks.append(text(width - 20, bottom + 36, "flop per byte asked of the L2", "tick", "end"))
     for name, rate in roofs.items():
         knee = peak / rate

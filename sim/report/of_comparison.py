@@ -11,6 +11,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from .frame import uprights
 from .page import Page, Section
 from .scale import Scale, short, times, us
 from .svg import circle, line, picture, rect, tag, text
@@ -132,9 +133,7 @@ def _ranking(here: Entries) -> Markup:
     x = Scale(0, max([1.3, *ends]) * 1.05, LEFT, WIDTH - 90)
     bottom = 24 + STEP * len(order)
     marks: list[object] = [rect(x(0), 20, x(1) - x(0), bottom - 20, "loss")]
-    for value in x.ticks(8):
-        marks += [line(x(value), 20, x(value), bottom, "grid"),
-                  text(x(value), bottom + 18, times(value), "tick", "middle")]
+    marks += uprights(x, 20, bottom, times)
     marks.append(line(x(1), 12, x(1), bottom, "even"))
     for place, entry in enumerate(order):
         y, value, range_ = 24 + STEP * (place + 0.5), entry["speedup"] or 0.0, entry["interval"]

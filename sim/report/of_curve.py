@@ -12,6 +12,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from .frame import levels, uprights
 from .page import Page, Section
 from .scale import Scale, short, times, us
 from .svg import line, picture, rect, tag, text
@@ -61,12 +62,7 @@ def _throughput(points: Points) -> Markup:
     x = around([p["tokens_per_s_user"] for p in points], LEFT, WIDTH - RIGHT)
     y = around([p["tokens_per_s"] for p in points], BOTTOM, TOP)
     marks: list[object] = []
-    for value in x.ticks(8):
-        marks += [line(x(value), TOP, x(value), BOTTOM, "grid"),
-                  text(x(value), BOTTOM + 18, short(value), "tick", "middle")]
-    for value in y.ticks(6):
-        marks += [line(LEFT, y(value), WIDTH - RIGHT, y(value), "grid"),
-                  text(LEFT - 8, y(value) + 4, short(value), "tick", "end")]
+    marks += [*uprights(x, TOP, BOTTOM), *levels(y, LEFT, WIDTH - RIGHT)]
     for number, (name, colour, own) in enumerate(_lines(points)):
         through = "L".join(f"{x(p['tokens_per_s_user']):.1f} {y(p['tokens_per_s']):.1f}" for p in own)
         marks.append(tag("path", d=f"M{through}", class_="curve", style=f"stroke:{colour}"))
@@ -96,9 +92,7 @@ def _gain(points: Points) -> Markup:
     top = max([1.2, *(p["high"] or p["gain"] or 0 for p in points)]) * 1.05
     y = Scale(0, top, BOTTOM - 80, TOP)
     marks: list[object] = [rect(LEFT, y(1), WIDTH - RIGHT - LEFT, y(0) - y(1), "loss")]
-    for value in y.ticks(5):
-        marks += [line(LEFT, y(value), WIDTH - RIGHT, y(value), "grid"),
-                  text(LEFT - 8, y(value) + 4, times(value), "tick", "end")]
+    marks += levels(y, LEFT, WIDTH - RIGHT, times, 5)
     marks += [text(x(batch), y(0) + 18, batch, "tick", "middle") for batch in batches]
     marks.append(line(LEFT, y(1), WIDTH - RIGHT, y(1), "even"))
     for number, (name, colour, own) in enumerate(_lines(points)):

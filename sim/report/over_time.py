@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from .frame import levels
 from .scale import Scale, short, us
 from .svg import line, path, picture, rect, text
 
@@ -59,9 +60,7 @@ def _slices(count: int) -> list[tuple[int, int]]:
 
 def _frame(x: Scale, y: Scale, top: float, bottom: float, vertical: str, horizontal: str) -> list[object]:
     marks: list[object] = []
-    for value in y.ticks(5):
-        marks += [line(LEFT, y(value), WIDTH - RIGHT, y(value), "grid"),
-                  text(LEFT - 8, y(value) + 4, short(value), "tick", "end")]
+    marks += levels(y, LEFT, WIDTH - RIGHT, most=5)
     marks.append(text(LEFT - 8, top - 10, vertical, "tick", "end"))
     ticks = x.ticks(9)
     for value in ticks:
@@ -76,9 +75,7 @@ def histogram(title: str, columns: Sequence[tuple[float, float, float, str]], ax
     x = Scale(columns[0][0], columns[-1][1], left, width - 10)
     y = Scale(0, max(share for _, _, share, _ in columns) or 1, bottom, top)
     marks: list[object] = []
-    for value in y.ticks(4):
-        marks += [line(left, y(value), width - 10, y(value), "grid"),
-                  text(left - 6, y(value) + 4, f"{value:.0%}", "tick", "end")]
+    marks += levels(y, left, width - 10, lambda share: f"{share:.0%}", 4)
     for first, last, share, told in columns:
         space = min(4.0, (x(last) - x(first)) * 0.15)
         width_ = x(last) - x(first) - 2 * space

@@ -25,7 +25,6 @@ class Section(NamedTuple):
     body: Markup
     lead: str = ""
     """How to read the picture, in a sentence or two."""
-    below: Markup = Markup("")
 
 
 class Page(NamedTuple):
@@ -64,7 +63,7 @@ def _environment(template: str) -> Any:
         from jinja2 import DictLoader, Environment, StrictUndefined
     except ImportError:
         raise NotCoveredError("pages need jinja2: pip install 'speedsim[report]'") from None
-    sources = {template: source(template)}
+    sources = {name: source(name) for name in ("base.html", template)}
     return Environment(loader=DictLoader(sources), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
                        lstrip_blocks=True)
 

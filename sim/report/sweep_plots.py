@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from .frame import levels, uprights
 from .scale import Scale, short, times, us
 from .svg import circle, line, path, picture, rect, tag, text
 from .tables import Axis, Column, Table
@@ -61,9 +62,7 @@ def gain_lines(table: Table, axis: Axis) -> Markup:
     known = [g for g in (*gain, *table.column("gain.high"), *(b for b in bound if b)) if math.isfinite(g)]
     y = Scale(0, max([1.2, *known]) * 1.04, bottom, top)
     marks: list[object] = [rect(LEFT, y(1), WIDTH - RIGHT - LEFT, bottom - y(1), "loss"), *_ticks(axis, x, at, bottom)]
-    for value in y.ticks(6):
-        marks += [line(LEFT, y(value), WIDTH - RIGHT, y(value), "grid"),
-                  text(LEFT - 8, y(value) + 4, times(value), "tick", "end")]
+    marks += levels(y, LEFT, WIDTH - RIGHT, times)
     marks.append(line(LEFT, y(1), WIDTH - RIGHT, y(1), "even"))
     through = [(x(a), y(b)) for a, b in zip(at, bound, strict=True) if b is not None]
     if len(through) > 1:
@@ -200,12 +199,7 @@ def throughput(table: Table) -> Markup:
     bottom, top = 340, 20
     y = around([float(whole[k]) for k in rows], bottom, top)
     marks: list[object] = []
-    for value in x.ticks(8):
-        marks += [line(x(value), top, x(value), bottom, "grid"),
-                  text(x(value), bottom + 18, short(value), "tick", "middle")]
-    for value in y.ticks(6):
-        marks += [line(LEFT, y(value), WIDTH - 20, y(value), "grid"),
-                  text(LEFT - 8, y(value) + 4, short(value), "tick", "end")]
+    marks += [*uprights(x, top, bottom), *levels(y, LEFT, WIDTH - 20)]
     best, edge = -math.inf, []
     for k in sorted(rows, key=lambda k: (-user[k], -whole[k])):
         if whole[k] > best:
@@ -245,9 +239,7 @@ def time_along(table: Table, axis: Axis) -> Markup:
     totals = [sum(part[value] for part in parts.values()) for value in range(len(axis.texts))]
     y = Scale(0, max(totals) * 1.05 or 1, bottom, top)
     marks: list[object] = []
-    for value in y.ticks(5):
-        marks += [line(LEFT, y(value), WIDTH - 20, y(value), "grid"),
-                  text(LEFT - 8, y(value) + 4, short(value), "tick", "end")]
+    marks += levels(y, LEFT, WIDTH - 20, most=5)
     step = (WIDTH - 20 - LEFT) / len(axis.texts)
     space = min(8.0, step * 0.12)
     level = [0.0] * len(axis.texts)
