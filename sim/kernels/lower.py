@@ -202,15 +202,22 @@ class Lowering:
         out = width * self._elements(operations[-1], entering=False)
         parts = _partial(out * splits)
         writes.append(_between(model, out) if splits == 1 else parts)
-        copy = Kernel(f"{called}.copy", "transpose" if copies > 1 else "elementwise",
-                      Demand(dtype, 0, (_between(model, out),), (_between(model, out),), Grid(width)))
+        main = Kernel(called, family, Demand(operand, flop, tuple(reads), tuple(writes), grid, again, shared, tiles))
+        yield from self._surrounded(main, width, _between(model, out), parts if splits > 1 else None, splits, copies)
+
+    def _surrounded(self, main: Kernel, width: int, result: Access, parts: Access | None, splits: int,
+                    copies: int) -> Iterator[Kernel]:
+        """The kernel, what joins its parts, and the copies of the wrapper around it."""
+        dtype, name = self.model.dtype.activations, main.name
+        copy = Kernel(f"{name}.copy", "transpose" if copies > 1 else "elementwise",
+                      Demand(dtype, 0, (result,), (result,), Grid(width)))
         if copies > 1:
             yield copy
-        yield Kernel(called, family, Demand(operand, flop, tuple(reads), tuple(writes), grid, again, shared, tiles))
-        if splits > 1:
-            joint = Grid(width) if family == "gemm" else Grid(-(-width * model.q_heads // COMBINED_ROWS), splits)
-            join = Demand(dtype, 0, (parts,), (_between(model, out),), joint)
-            yield Kernel(f"{called}.join", "join" if family == "gemm" else "combine", join)
+        yield main
+        if parts is not None:
+            matrix = main.family == "gemm"
+            grid = Grid(width) if matrix else Grid(-(-width * self.model.q_heads // COMBINED_ROWS), splits)
+            yield Kernel(f"{name}.join", "join" if matrix else "combine", Demand(dtype, 0, (parts,), (result,), grid))
         if copies:
             yield copy
 
