@@ -45,6 +45,8 @@ class Steps(NamedTuple):
     """Tokens of the answer, where the log tells."""
     counted: str = "accepted"
     """What the log's own numbers count: accepted, or committed (with the bonus token)."""
+    draft: int | None = None
+    """Tokens proposed a step at most, where the log tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +73,16 @@ def import_log(path: str | Path, form: str | None = None, asked: Asked | None = 
         raise TraceError(f"{path}: no request of {form} with a verification in it")
     if not asked.impute and any(s.order == "imputed" for s in found):
         raise TraceError(f"{path}: {form} tells the mean only: --impute draws steps of this mean, labelled imputed")
-    draft = asked.draft or max(max(s.drafted) for s in found)
-    if draft < max(max(s.drafted) for s in found):
-        raise TraceError(f"{path}: --draft {draft}: a step of the log has {max(max(s.drafted) for s in found)}")
+    if len({s.counted for s in found}) > 1:
+        raise TraceError(f"{path}: some requests count the bonus token and some do not")
+    longest, logged = max(max(s.drafted) for s in found), [s.draft for s in found if s.draft is not None]
+    draft = asked.draft or max(logged, default=longest)
+    if draft < longest:
+        raise TraceError(f"{path}: --draft {draft}: a step of the log has {longest}")
     orders = sorted({s.order for s in found})
     source = {
         "kind": "imported", "from": form, "order": "+".join(orders), "requests": len(entries),
-        "draft_tokens": "as logged" if asked.draft is None else "as stated",
+        "draft_tokens": "as stated" if asked.draft else "as logged" if logged else "the most that was accepted",
         "prompt_lengths": "as logged" if all(s.first is not None for s in found) else f"assumed {ASSUMED_FIRST}",
         "tokens_outside_steps": sum(_outside(s) for s in found),
     }
@@ -178,12 +183,13 @@ def _vllm(entry: Entry, asked: Asked) -> Iterator[Steps]:
     first, tokens = usage.get("prompt_tokens"), usage.get("completion_tokens")
     if "per_step_accepted" in said:
         yield Steps(_numbers(said["per_step_accepted"], "per_step_accepted"),
-                    _numbers(said["per_step_drafted"], "per_step_drafted"), "recorded", "", first, tokens)
+                    _numbers(said["per_step_drafted"], "per_step_drafted"), "recorded", "", first, tokens,
+                    draft=drafts)
         return
     by_length = said.get("acceptance_histogram_by_draft_length") or {str(drafts): said["acceptance_histogram"]}
     pairs = [(a, int(k)) for k, counts in sorted(by_length.items())
              for a in _unrolled(_histogram(counts, "acceptance_histogram"))]
-    yield Steps([a for a, _ in pairs], [k for _, k in pairs], "drawn", "", first, tokens)
+    yield Steps([a for a, _ in pairs], [k for _, k in pairs], "drawn", "", first, tokens, draft=drafts)
 
 
 def _aiperf(entry: Entry, asked: Asked) -> Iterator[Steps]:
@@ -197,7 +203,7 @@ def _aiperf(entry: Entry, asked: Asked) -> Iterator[Steps]:
             if type(metrics.get(key)) is dict and type(metrics[key].get("value")) in (int, float)}
     first, tokens = (int(told[key]) if key in told else None for key in
                      ("input_sequence_length", "output_sequence_length"))
-    yield Steps(accepted, [draft] * len(accepted), "drawn", "", first, tokens)
+    yield Steps(accepted, [draft] * len(accepted), "drawn", "", first, tokens, draft=said.get("num_spec_tokens"))
 
 
 def _specbench(entry: Entry, asked: Asked) -> Iterator[Steps]:
@@ -242,7 +248,7 @@ def _sglang(entry: Entry, asked: Asked) -> Iterator[Steps]:
     if counts is not None:
         accepted = _unrolled(_histogram(counts, "spec_accept_histogram"))
         longest = max(draft or 0, *accepted, 0)
-        yield Steps(accepted, [longest] * len(accepted), "drawn", "", first, tokens)
+        yield Steps(accepted, [longest] * len(accepted), "drawn", "", first, tokens, draft=draft)
         return
     if draft is None:
         raise TraceError("spec_draft_token_num is missing: --draft N says how many tokens were proposed a step")
@@ -264,7 +270,7 @@ def _of_mean(length: float, steps: int, draft: int, prompt: str, seed: int, firs
     while (off := wanted - int(accepted.sum())) != 0:  # the draw's own error, spread over the steps nearest to it
         room = order[(accepted[order] < draft) if off > 0 else (accepted[order] > 0)][:abs(off)]
         accepted[room] += 1 if off > 0 else -1
-    return Steps(accepted.tolist(), [draft] * steps, "imputed", prompt, first)
+    return Steps(accepted.tolist(), [draft] * steps, "imputed", prompt, first, counted="committed", draft=draft)
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,8 +47,6 @@ MEANINGS = {
     "committed": "tokens committed per verification, the bonus token included",
 }
 """What a log's own numbers counted; here `accepted` never holds the bonus."""
-ORDERS = ("recorded", "drawn")
-"""Whether the steps stand in the order in which they happened, or a histogram was drawn from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +123,8 @@ class Recorded:
         self._starts = {s.id: list(accumulate((a + 1 for a in s.accepted[:-1]), initial=s.first if first is None
                                               else first)) for s in trace.sequences}
         self._steps = {s.id: (s.drafted, s.accepted) for s in trace.sequences}
-        self._onward, self._mean = _last_rate(trace), _rates(trace)[0]
+        rates = _rates(trace)
+        self._mean, self._onward = rates[0], rates[-1]
 
     def knows(self, _proposer: str) -> bool:
         """The log's proposer stands for whichever is asked."""
@@ -166,10 +165,6 @@ def _rates(trace: StepTrace) -> list[float]:
         asked = int(((accepted >= place) & (drafted > place)).sum())
         rates.append(float((accepted > place).sum()) / asked if asked else 0.0)
     return rates
-
-
-def _last_rate(trace: StepTrace) -> float:
-    return _rates(trace)[-1]
 
 
 def statistics(trace: StepTrace) -> dict[str, Any]:

@@ -77,6 +77,23 @@ def test_drafts_of_different_lengths_keep_theirs(tmp_path):
     assert sorted(pairs) == [(1, 1), (1, 1), (3, 0), (3, 3)]
 
 
+def test_the_draft_length_is_the_engines_and_else_the_most_that_was_accepted(tmp_path):
+    said = DETAILED["metrics"]["speculative_decoding"] | {"num_spec_tokens": 5}
+    made = import_log(written(tmp_path, {"metrics": {"speculative_decoding": said}}))
+    assert (made.draft_tokens, made.source["draft_tokens"]) == (5, "as logged")
+    made = import_log(written(tmp_path, SPECBENCH))
+    assert (made.draft_tokens, made.source["draft_tokens"]) == (4, "the most that was accepted")
+    assert import_log(written(tmp_path, SPECBENCH), asked=Asked(draft=7)).source["draft_tokens"] == "as stated"
+    with pytest.raises(TraceError, match="--draft 2: a step of the log has 4"):
+        import_log(written(tmp_path, SPECBENCH), asked=Asked(draft=2))
+
+
+def test_a_log_counts_one_way_throughout(tmp_path):
+    other = SPECBENCH["choices"][0] | {"accept_lengths": [0, 4, 1, 3]}
+    with pytest.raises(TraceError, match="some requests count the bonus token and some do not"):
+        import_log(written(tmp_path, SPECBENCH, SPECBENCH | {"choices": [other]}))
+
+
 def test_requests_without_metrics_are_passed_over_but_not_a_whole_log_of_them(tmp_path):
     empty = {"metrics": {"speculative_decoding": None}}
     assert len(import_log(written(tmp_path, empty, DETAILED)).sequences) == 1
