@@ -217,8 +217,9 @@ class CycleDevice:
         near = gpu.l2.near_latency_ps or 0
         waves = -(-grid.ctas // (gpu.sm.count * grid.per_sm))
         fixed = numbers.fixed_ps + int(grid.joined * numbers.join_ps + (waves - 1) * numbers.wave_ps)
-        # The gap between small kernels was measured with one read of the L2 in it.
-        body = max(1, -(-time_fs // FS) - (0 if numbers.known else near))
+        # The gap between small kernels was measured with one read of the L2 in it, a library's set-up with the way of
+        # its results to the L2.
+        body = max(1, -(-time_fs // FS) - (self.organisation.paths.wire // FS if numbers.known else near))
         needs = {"hbm": duration_ps(work.hbm_bytes, gpu.hbm.bandwidth_bytes_per_s),
                  "l2": duration_ps(work.issued_bytes, gpu.l2.bandwidth_bytes_per_s),
                  "flop": duration_ps(work.flop, gpu.sm.peak_flop_per_s[work.dtype])}

@@ -61,7 +61,8 @@ class Memory:
 
 def job(grid: Grid, uses: Sequence[Use], loop_fs: int = 0) -> Job:
     """The kernel's CTAs; each keeps the steps in flight that its bytes in flight allow. `loop_fs`: all its steps."""
-    read = sum(use.size for use in uses if not use.write)
+    # A matrix's stages hold its inputs beside it; a kernel without one has all it reads in flight.
+    read = sum(use.size for use in uses if use.tiles) or sum(use.size for use in uses if not use.write)
     each = max(1, -(-read // grid.ctas))
     steps = max(math.ceil(grid.steps), -(-each // grid.inflight_bytes))
     stages = min(steps, max(1, grid.inflight_bytes * steps // each))
