@@ -75,7 +75,8 @@ def _streams() -> int:
 def _fluid(streams: int) -> int:
     gpu, kernels = load_gpu("h200_sxm").value, load_stack("torch_graph").value.kernels
     device, rng, events, left = FluidDevice(gpu, kernels), random.Random(0), 0, KERNELS
-    works = [Work("k", "gemm", "bf16", 2_000_000 * n, 100_000 * n, 100_000 * n, Grid(20 * n, 16)) for n in range(1, 12)]
+    works = [Work("k", "gemm", "bf16", 2_000_000 * n, 100_000 * n, 100_000 * n, Grid(20 * n, 16, 32_768))
+             for n in range(1, 12)]
     step = device._step
 
     def counted(event: int) -> list[object]:

@@ -181,8 +181,13 @@ class AttentionKernels:
 class Kernels:
     """Software numbers of each kernel family."""
 
+    inflight_bytes: int
+    """Bytes that a CTA keeps in flight to memory where its family says nothing of its own."""
     gemm: GemmKernels
     attention: AttentionKernels
+
+    def __post_init__(self) -> None:
+        _check_numbers(self, ("inflight_bytes",), ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

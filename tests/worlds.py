@@ -120,6 +120,7 @@ def tiny_stack(**changes: object) -> Stack:
                       enqueue_ps=parts["enqueue"], graph_call_ps=parts["graph"],
                       work_ps=parts["work"]),
         kernels=Kernels(
+            inflight_bytes=32_768,
             gemm=GemmKernels(tiles=(64,), tile_rows=64, large_tile=(0, 0), k_step=64, stages=8, wide_penalty=1.0,
                              split_cost={"default": 0}, split_least={"default": 0}, step_cycles={"default": 0.0},
                              fixed_ps={"default": 0}, small_product={"default": 0},

@@ -24,9 +24,9 @@ class Grid(NamedTuple):
     """How a kernel is cut into CTAs, all alike."""
 
     ctas: int
-    steps: float = 1
+    steps: float
     """Serial steps of a CTA's loop, in those whose time the stack knows."""
-    inflight_bytes: int = 32_768
+    inflight_bytes: int
     """Bytes a CTA keeps in flight to memory."""
     per_sm: int = 1
     """CTAs that fit on an SM at a time."""

@@ -170,7 +170,7 @@ class Lowering:
         model = self.model
         operations = step.split("+")
         flop, again, reads, writes, family = 0, 0, [], [], "elementwise"
-        grid, splits, copies, shared, tiles = Grid(width), 1, 0, False, None
+        grid, splits, copies, shared, tiles = self._grid(width), 1, 0, False, None
         quantised, operand = None, model.dtype.activations
         for operation in operations:
             name, _, weight = operation.partition(":")
@@ -197,7 +197,8 @@ class Lowering:
         dtype, called = model.dtype.activations, f"{where}.{step}"
         entering = _between(model, width * self._elements(operations[0], entering=True))
         if quantised is not None:
-            yield Kernel(f"{called}.quantise", "quantise", Demand(dtype, 0, (entering,), (quantised,), Grid(width)))
+            yield Kernel(f"{called}.quantise", "quantise",
+                         Demand(dtype, 0, (entering,), (quantised,), self._grid(width)))
         reads.append(quantised or entering)
         out = width * self._elements(operations[-1], entering=False)
         parts = _partial(out * splits)
@@ -210,13 +211,13 @@ class Lowering:
         """The kernel, what joins its parts, and the copies of the wrapper around it."""
         dtype, name = self.model.dtype.activations, main.name
         copy = Kernel(f"{name}.copy", "transpose" if copies > 1 else "elementwise",
-                      Demand(dtype, 0, (result,), (result,), Grid(width)))
+                      Demand(dtype, 0, (result,), (result,), self._grid(width)))
         if copies > 1:
             yield copy
         yield main
         if parts is not None:
             matrix = main.family == "gemm"
-            grid = Grid(width) if matrix else Grid(-(-width * self.model.q_heads // COMBINED_ROWS), splits)
+            grid = self._grid(width) if matrix else self._grid(-(-width * self.model.q_heads // COMBINED_ROWS), splits)
             yield Kernel(f"{name}.join", "join" if matrix else "combine", Demand(dtype, 0, (parts,), (result,), grid))
         if copies:
             yield copy
@@ -248,6 +249,10 @@ class Lowering:
         if weight == "adapter":
             return self.model.d_model, 2 * self.model.d_model
         return self.model.linear[weight]
+
+    def _grid(self, ctas: int, steps: int = 1) -> Grid:
+        """CTAs of a kernel that is no matrix and no attention."""
+        return Grid(ctas, steps, self.software.inflight_bytes)
 
     def _elements(self, operation: str, *, entering: bool) -> int:
         """Elements of one row that an operation takes in, or hands on."""

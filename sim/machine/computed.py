@@ -151,7 +151,8 @@ class Computer:
         model = self._lowering.model
         parts = positions * model.layers
         size = 2 * parts * model.kv_bytes
-        work = Work("compact", "kv_cache", model.dtype.activations, 0, size, size, Grid(parts))
+        work = Work("compact", "kv_cache", model.dtype.activations, 0, size, size,
+                    Grid(parts, 1, self._lowering.software.inflight_bytes))
         timed = (self._time(work),)
         return Computed(timed, 0, {"kv": size}, {"kv": size}, 0, joules(timed, self._energy))
 

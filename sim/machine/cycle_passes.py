@@ -78,6 +78,7 @@ class LineComputer(Computer):
             for name, size in tensors:
                 assert isinstance(name, int)
                 kernel = readers.get(name)
-                grid, tiles = (Grid(sms), None) if kernel is None else (kernel.demand.grid, kernel.demand.tiles)
+                grid, tiles = ((Grid(sms, 1, self._lowering.software.inflight_bytes), None) if kernel is None else
+                               (kernel.demand.grid, kernel.demand.tiles))
                 use = Use(device.memory.place(name, size), size, False, policy, tiles)
                 device.read(job(grid, [use]))

@@ -61,7 +61,7 @@ def times_in_system(on: FluidDevice, arrivals: list[int], sizes: list[int]) -> l
 
     for number, (now, size) in enumerate(zip(arrivals, sizes, strict=True)):
         let_pass(now)
-        on.start(Work(str(number), "elementwise", "bf16", 0, size, 0, Grid(1)), now)
+        on.start(Work(str(number), "elementwise", "bf16", 0, size, 0, Grid(1, 1, 32_768)), now)
     let_pass(2**62)
     return spans
 

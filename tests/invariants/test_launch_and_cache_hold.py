@@ -132,7 +132,7 @@ def test_the_end_to_end_gain_lies_between_none_and_the_gain_of_decoding():
 
 
 def test_a_kernel_that_is_repeated_above_the_power_limit_is_stretched_to_it():
-    work = Work("k", "gemm", "bf16", 10**12, 10**6, 10**6, Grid(132))
+    work = Work("k", "gemm", "bf16", 10**12, 10**6, 10**6, Grid(132, 1, 32_768))
     timed = Timed(work, 1_000_000_000, (("flop", 750_000_000), ("latency", 250_000_000)))
     free = Energy(limit_w=700, static_w=100, per_hbm_byte_j=1e-10, per_flop_j=5e-13)
     assert sustained(timed, free) == timed
