@@ -30,7 +30,7 @@ from .sweep_grid import Grid, grid
 from .sweep_journal import Journal
 from .sweep_points import Points
 from .sweep_table import unit_axes, write
-from .units import InputError, NotCoveredError
+from .units import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,12 +48,10 @@ def sweep(over: Over, scenario: Scenario | None = None, *, link: Iterable[str] =
 
     over: `{"gpu": ["l4", "l40s"], "hbm.bandwidth": "2TB/s:8TB/s:1TB/s"}`, or the texts of --over. link: axes that go
     together, `["a,b"]`. out: a folder to keep it in, which an interrupted sweep goes on from; None: nothing is kept.
-    Raises InputError for an axis or a value that makes no run, NotCoveredError where pandas or dask is missing.
+    Raises InputError for an axis or a value that makes no run, NotCoveredError where dask is missing.
     """
-    try:
-        import pandas as pd
-    except ModuleNotFoundError:
-        raise NotCoveredError("a DataFrame needs pandas: pip install 'speedsim[frames]'") from None
+    import pandas as pd
+
     plan = planned(over, scenario or Scenario(), link)
     if out is not None:
         return pd.read_parquet(run_in(Path(out), plan, engine, progress))
