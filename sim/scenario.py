@@ -142,11 +142,11 @@ def resolve(scenario: Scenario, shelf: Shelf | None = None) -> Resolved:
     _fits(schedule, name, control, model.value, scenario.sampling)
     further, told = further_of(schedule.needs(), model, gpu.value, stack.value, shelf)
     return Resolved(scenario, gpu, stack, model, plan, trace, schedule, name, control,
-                    scenario.launch or stack.value.launch, notes + told + said + _asked(scenario, trace), further,
-                    facts_of(scenario, trace, shelf))
+                    scenario.launch or stack.value.launch, notes + told + said + _asked(scenario, trace, gpu.value),
+                    further, facts_of(scenario, trace, shelf))
 
 
-def _asked(scenario: Scenario, trace: Trace) -> tuple[str, ...]:
+def _asked(scenario: Scenario, trace: Trace, gpu: Gpu) -> tuple[str, ...]:
     """What a reader must know of the question: changed numbers, and a batch that the text cannot fill."""
     changed = ", ".join(f"{key}={value}" for key, value in scenario.sets)
     notes = [one_line(f"what if: {changed}")] if changed else []
@@ -155,6 +155,9 @@ def _asked(scenario: Scenario, trace: Trace) -> tuple[str, ...]:
                      "no more are decoded at a time")
     if scenario.tier == "cycle":
         notes.append("tier cycle: kernels of several streams run one after the other")
+        from .catalog import load_dram
+
+        notes += load_dram(gpu.hbm.timing).value.warnings if gpu.hbm.timing is not None else ()
     return tuple(notes)
 
 

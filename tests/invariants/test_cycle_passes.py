@@ -57,3 +57,11 @@ def test_weights_that_stay_in_the_cache_are_read_from_memory_once():
     assert cold.hbm["weights"] == pytest.approx(weights, rel=0.01)
     assert warm.hbm["weights"] < 0.4 * weights
     assert time_of(warm) < time_of(cold)
+
+
+def test_a_warning_of_the_timing_set_is_a_note_of_the_answer(tmp_path):
+    from speedsim.scenario import Scenario, resolve
+
+    (tmp_path / "short.yaml").write_text("extends: hbm3_6400\nrc: {value: 30 ns, kind: what_if}\n")
+    made = resolve(Scenario(tier="cycle", sets=(("hbm.timing", str(tmp_path / "short.yaml")),)))
+    assert any("the sum holds" in note for note in made.notes)
