@@ -11,11 +11,10 @@ from pathlib import Path
 
 from ..registry import folders, names
 
-CORE = ("numpy", "simpy", "pydantic", "ruamel.yaml", "pyarrow")
+CORE = ("numpy", "simpy", "pydantic", "ruamel.yaml", "pyarrow", "pandas")
 OPTIONAL = {
     "jinja2": "pages: speedsim report, explore (extra report)",
     "numba": "the cycle tier (extra fast)",
-    "pandas": "tables as data frames",
     "dask": "sweeps on a cluster (extra cluster)",
     "torch": "live decodes and measurements (extra torch)",
     "aiconfigurator-core": "published kernel tables: speedsim validate silicon (extra silicon)",
