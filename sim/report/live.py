@@ -28,7 +28,7 @@ from .explore import live_page
 
 MOST_KEPT = 4096
 """Answers remembered."""
-SHORTEST, LONGEST = 24, 96
+SHORTEST, LONGEST = 12, 64
 """Tokens of a sequence: fewer where many are decoded at a time."""
 
 
@@ -88,7 +88,7 @@ class Engine:
         gpu = self._shelf.gpu(asked["gpu"]).value
         batch, first = int(asked["batch"]), int(asked["flip"]) / 100
         flips = "+".join(f"{first / 2 ** exit_:.4g}" for exit_ in range(model.repetitions - 1))
-        count = max(SHORTEST, min(LONGEST, 2 * LONGEST // batch // 2))
+        count = max(SHORTEST, LONGEST // batch)
         schedule = asked["schedule"]
         if schedule == "speed":
             schedule += f":max_in_flight={min(int(asked['depth']), model.repetitions)}"

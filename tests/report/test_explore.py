@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import pytest
 from browser import opened
 from speedsim.cli import main
-from speedsim.report.live import Engine, server
+from speedsim.report.live import LONGEST, Engine, server
 from speedsim.report.tables import sweep
 from speedsim.result import answer
 from speedsim.scenario import Scenario
@@ -81,7 +81,7 @@ def test_a_live_answer_is_the_engines_answer_to_the_command_below_it():
     whole = answer(Scenario(gpu=given["--gpu"], model=given["--model"], schedule=given["--schedule"],
                             synth=given["--synth"]))
     assert found["gain"] == whole.speedup
-    assert found["passes"] == whole.timeline(whole.key).counters.passes / 96
+    assert found["passes"] == whole.timeline(whole.key).counters.passes / LONGEST
 
 
 def test_what_no_run_can_be_is_refused_in_the_page():
