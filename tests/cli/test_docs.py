@@ -18,7 +18,7 @@ from speedsim.cli import main
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-OWN = ("schedules.md", "traces.md", "speed_paper.md")
+OWN = ("schedules.md", "traces.md", "speed_paper.md", "score.md")
 """Pages that have tests of their own."""
 PAGES = [page for page in sorted(DOCS.rglob("*.md")) if page.name not in OWN]
 BLOCK = re.compile(r"^```(\w*)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
