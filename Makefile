@@ -3,13 +3,14 @@
 # make lint      style and types        make bench   times and memory        make clean
 # make accuracy  the tables and pictures of docs/accuracy.md anew, from published measurements (extra silicon)
 # make study     docs/study.md and its sweeps anew (minutes)
+# make mechanisms  docs/mechanisms.md anew (minutes)
 # make docs      the documentation as a site in build/site, warnings as errors
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-torch lint bench accuracy study docs clean
+.PHONY: demo test test-torch lint bench accuracy study mechanisms docs clean
 
 demo: $(VENV)/core
 	$(BIN)/speedsim run
@@ -33,6 +34,9 @@ accuracy: $(VENV)/silicon
 study: $(VENV)/test
 	$(BIN)/python docs/study_sweeps.py
 	$(BIN)/python docs/study.py
+
+mechanisms: $(VENV)/test
+	$(BIN)/python docs/mechanisms.py
 
 docs: $(VENV)/docs
 	$(BIN)/python -m mkdocs build --strict
