@@ -2,6 +2,7 @@
 # make test      everything that needs no torch; make test-torch installs torch and runs the rest
 # make lint      style and types        make bench   times and memory        make clean
 # make accuracy  the tables and pictures of docs/accuracy.md anew, from published measurements (extra silicon)
+# make soak      tests/hardening over many more cases with a fresh seed; a failure prints the seed that repeats it
 # make study     docs/study.md and its sweeps anew (minutes)
 # make mechanisms  docs/mechanisms.md anew (minutes)
 # make docs      the documentation as a site in build/site, warnings as errors
@@ -10,7 +11,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-torch lint bench accuracy study mechanisms docs clean
+.PHONY: demo test test-torch lint bench soak accuracy study mechanisms docs clean
 
 demo: $(VENV)/core
 	$(BIN)/speedsim run
@@ -27,6 +28,11 @@ lint: $(VENV)/test
 
 bench: $(VENV)/test
 	$(BIN)/python -m benchmarks
+
+soak: SEED := $(or $(SPEEDSIM_SEED),$(shell date +%s))
+soak: $(VENV)/test
+	SPEEDSIM_SEED=$(SEED) SPEEDSIM_MUTATIONS=$(or $(SPEEDSIM_MUTATIONS),20000) SPEEDSIM_HASH_SEEDS="$(SEED) random" \
+		$(BIN)/python -m pytest -q tests/hardening
 
 accuracy: $(VENV)/silicon
 	$(BIN)/python -m validate accuracy

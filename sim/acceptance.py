@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate
+from math import inf
 from typing import Protocol
 from zlib import crc32
 
@@ -50,8 +51,8 @@ class Acceptance:
                 raise ValueError(f"{p:g} is no probability")
         if any(not level or sum(level) > 1 + 1e-9 for level in self.ranks):
             raise ValueError("ranks: a level is a list of probabilities with a sum of at most 1")
-        if self.length is not None and self.length < 1:
-            raise ValueError(f"length={self.length:g}: a verification commits 1 token or more")
+        if self.length is not None and not 1 <= self.length < inf:
+            raise ValueError(f"length={self.length:g}: a verification commits 1 token or more, a finite number")
 
     @staticmethod
     def parse(text: str) -> Acceptance | None:

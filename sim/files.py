@@ -60,6 +60,25 @@ def check_target(path: str | os.PathLike[str]) -> None:
         raise InputError(f"{path}: cannot be written (there is no folder {target.parent})")
 
 
+def check_folder(path: str | os.PathLike[str]) -> None:
+    """Refuse at the door a folder that can never be made: no name (which would mean the working directory), a file."""
+    if not str(path).strip() or "\0" in str(path):
+        raise InputError(f"{str(path)!r}: cannot be written (no folder has such a name)")
+    if Path(path).exists() and not Path(path).is_dir():
+        raise InputError(f"{path}: cannot be written (it is no folder)")
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """The text of a file in UTF-8. Raises InputError naming it where there is none."""
+    try:
+        return Path(path).read_text("utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:  # bytes that are no text, or a name with a NUL in it
+        why = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)
+        raise InputError(f"{str(path)!r}: cannot be read: {why}") from None
+
+
 def _refused(path: str | os.PathLike[str], error: OSError) -> InputError:
     return InputError(f"{path}: cannot be written ({error.strerror or error})")
 

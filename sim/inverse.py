@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .numbers_of import found_at, number, placed, text_of, unit_of
+from .numbers_of import finite, found_at, number, placed, text_of, unit_of
 from .scenario import Resolved, Scenario, resolve
 from .shelf import Shelf
 from .sweep_run import sweep
@@ -93,9 +93,9 @@ def _target(text: str) -> tuple[str, float]:
     if column.endswith(("_j", "_usd")):
         return column, float(parse(value, column[column.rindex("_"):]))
     try:
-        return column, float(value)
-    except ValueError:
-        raise InputError(f"--target {text}: {value!r} is no number") from None
+        return column, finite(value)
+    except InputError as error:
+        raise InputError(f"--target {text}: {error}") from None
 
 
 def _figures(table: pd.DataFrame) -> list[str]:
@@ -113,7 +113,7 @@ class _Search:
         if key == "acceptance" or self.whole:
             most = WHOLE.get(key, 0) or mine.model.value.repetitions
             ends = (0.001, 0.999) if key == "acceptance" else (0.0 if key == "prompt" else 1.0, float(most))
-            read: Callable[[str], float] = float
+            read: Callable[[str], float] = finite
         else:
             place = placed(key)
             if place is None:
@@ -130,7 +130,10 @@ class _Search:
 
             def read(text: str) -> float:
                 return number(text, path)
-        self.low, self.high = (read(text) for text in between) if between is not None else ends
+        try:
+            self.low, self.high = (read(text) for text in between) if between is not None else ends
+        except InputError as error:
+            raise InputError(f"--between: {error}") from None
         if self.whole:
             self.low, self.high = max(1.0 if key != "prompt" else 0.0, round(self.low)), round(self.high)
         if not self.low < self.high:

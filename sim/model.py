@@ -17,6 +17,9 @@ from functools import lru_cache
 
 from .hardware import DTYPE_BITS, FORMATS
 
+WIDEST, MOST_LAYERS = 2**24, 10_000
+"""Larger sizes and more layers are slips of the pen that would be simulated for hours."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dtypes:
@@ -144,11 +147,15 @@ class Model:
         for name in ("d_model", "q_heads", "kv_heads", "head_dim", "ffn", "vocab", "repetitions"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} is below 1")
+            if getattr(self, name) > WIDEST:
+                raise ValueError(f"{name}={getattr(self, name)} is above {WIDEST:,}")
         if self.encoder_layers and not self.cross_attention:
             raise ValueError("encoder_layers need cross_attention")
         for name in ("prelude", "group_layers", "coda", "encoder_layers"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)} is negative")
+            if getattr(self, name) > MOST_LAYERS:
+                raise ValueError(f"{name}={getattr(self, name)} is above {MOST_LAYERS:,}")
         if self.window is not None and self.window < 1:
             raise ValueError(f"window={self.window} is below 1")
         if any(not all(pair.partition("=")[::2]) for pair in self.drafters):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar, get_args, get_origin
@@ -13,7 +14,7 @@ from .hardware import Gpu
 from .model import Model
 from .plain import core, members
 from .stack import Stack
-from .units import parse, stem_of, suffix_of
+from .units import InputError, parse, stem_of, suffix_of
 
 Path = tuple[str, ...]
 """Field names, and keys of dictionaries, from the outside in."""
@@ -44,7 +45,18 @@ def unit_of(path: Path) -> str:
 
 def number(text: str, path: Path) -> float:
     """The number that a text means at that place. Raises InputError."""
-    return parse(text, unit_of(path)) if unit_of(path) else float(text)
+    return parse(text, unit_of(path)) if unit_of(path) else finite(text)
+
+
+def finite(text: str) -> float:
+    """The number without a unit that a text is. Raises InputError for none, and for one without end."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise InputError(f"{text!r} is no number") from None
+    if not math.isfinite(value):
+        raise InputError(f"{text!r} is no finite number")
+    return value
 
 
 _SYMBOLS = {"_bytes_per_s": "B/s", "_flop_per_s": "FLOP/s", "_bytes": "B", "_hz": "Hz", "_ps": "ps", "_w": "W",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from .provenance import did_you_mean
 from .units import InputError
 
 
@@ -31,7 +32,8 @@ class Sampling(NamedTuple):
         for pair in text.split(","):
             key, equals, value = (part.strip() for part in pair.partition("="))
             if key not in Sampling._fields or not equals or key in given:
-                raise InputError(f"--sampling {text}: {pair!r}: write temperature=T[,top_k=K][,top_p=P], each once")
+                raise InputError(f"--sampling {text}: {pair!r}{did_you_mean(key, Sampling._fields)}: "
+                                 "write temperature=T[,top_k=K][,top_p=P], each once")
             given[key] = value
         try:
             made = Sampling(float(given.get("temperature", "nan")), int(given["top_k"]) if "top_k" in given else None,

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from .acceptance import rate_of_length
-from .trace_files import WHOLE, TraceError, near
+from .trace_files import MOST_SYNTHETIC, WHOLE, TraceError, near
 from .trace_statistics import draws
 from .trace_steps import StepSequence, StepTrace
 
@@ -38,6 +38,8 @@ def steps_of(accepted: tuple[float, ...], count: int, sequences: int = 1, seed: 
     for name, value, low in (("count", count, 1), ("sequences", sequences, 1), ("seed", seed, 0), ("first", first, 0)):
         if not low <= value < WHOLE:
             raise TraceError(f"{name}={value}: a whole number from {low} to {WHOLE - 1} is expected")
+    if count * sequences * len(accepted) > MOST_SYNTHETIC:
+        raise TraceError(f"count={count}, sequences={sequences}: more than {MOST_SYNTHETIC:,} proposed tokens in all")
     reached = np.array(list(accumulate(accepted, mul)))
     made = []
     for number in range(sequences):
@@ -68,5 +70,7 @@ def steps_from(text: str) -> StepTrace | None:
         length, draft = given.pop("length"), given.pop("draft")
         if not 1 <= length <= draft + 1:
             raise TraceError(f"synth: length={length:g}: {draft} proposed tokens commit 1 to {draft + 1} a step")
+        if draft > MOST_SYNTHETIC:
+            raise TraceError(f"synth: draft={draft}: more than {MOST_SYNTHETIC:,} proposed tokens")
         given["accepted"] = (rate_of_length(length, draft),) * draft
     return steps_of(**{"count": 1000} | given)

@@ -72,7 +72,9 @@ def facts_of(scenario: Scenario, trace: Trace, shelf: Shelf) -> Facts | None:
         return Recorded(trace.steps, scenario.impute, scenario.seed, scenario.prompt)
     given: dict[str, Acceptance] = {}
     for item in filter(None, (scenario.acceptance or "").split(";")):
-        who, _, what = item.rpartition("=")
+        who, equals, what = item.rpartition("=")
+        if equals and not who.strip():
+            raise InputError(f"--acceptance {item}: write P,P,... or WHO=P,P,...")
         if who in given:
             raise InputError(f"--acceptance {item}: {who or 'everyone'}: given twice")
         try:

@@ -23,7 +23,7 @@ from . import trace_jsonl, trace_parquet, trace_steps
 from .files import write_bytes
 from .registry import find
 from .trace_data import Sequence, Trace, lengths_only, limited, of_steps, shifted
-from .trace_files import ENDS, LIMIT_BYTES, SCHEMA, STEPS, WHOLE, TraceError, near, one_line
+from .trace_files import ENDS, LIMIT_BYTES, MOST_SYNTHETIC, SCHEMA, STEPS, WHOLE, TraceError, near, one_line
 from .trace_statistics import draws, loops, settle, summary
 from .trace_synth import bursty, enveloped
 
@@ -36,8 +36,6 @@ __all__ = [
 Flips = list[float] | tuple[float, ...]
 
 _FORMS = {".jsonl": trace_jsonl, ".parquet": trace_parquet}
-MOST_SYNTHETIC = 100_000_000
-"""Predictions of a synthetic trace at most: more would not fit an ordinary memory."""
 
 
 def _floats(text: str) -> tuple[float, ...]:

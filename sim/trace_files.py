@@ -33,6 +33,8 @@ LIMIT_BYTES = 2 << 30
 """Files that are larger, or larger once uncompressed, are refused."""
 WHOLE = 2**31
 """Tokens, positions and ids are whole numbers from 0 to one less than this."""
+MOST_SYNTHETIC = 100_000_000
+"""Predictions of a synthetic trace at most: more would not fit an ordinary memory."""
 
 _MOST_REPETITIONS = 4096
 _DEEPEST_SOURCE = 32

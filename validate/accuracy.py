@@ -20,6 +20,7 @@ import numpy as np
 from speedsim import document
 from speedsim.config import apply
 from speedsim.files import write_text
+from speedsim.parsing import Parser
 from speedsim.units import InputError, NotCoveredError
 
 from . import serving, whatif
@@ -38,7 +39,7 @@ SIZES = ("<1 MB", "1-8 MB", "8-64 MB", ">64 MB")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The verb by itself. Raises InputError and NotCoveredError."""
-    parser = argparse.ArgumentParser(prog="validate accuracy", description=__doc__, allow_abbrev=False,
+    parser = Parser(prog="validate accuracy", description=__doc__, allow_abbrev=False,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--only", metavar="NAME,...", help="some of the parts: " + ", ".join(PARTS))

@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from speedsim.parsing import Parser
 from speedsim.units import InputError, NotCoveredError
 
 from .refusal import RefusedError
@@ -37,7 +38,7 @@ OWN = {
 
 def parser() -> argparse.ArgumentParser:
     """What the command line takes."""
-    top = argparse.ArgumentParser(prog="validate", description=__doc__)
+    top = Parser(prog="validate", description=__doc__)
     verbs = top.add_subparsers(dest="verb", required=True)
     device = argparse.ArgumentParser(add_help=False)
     device.add_argument("--device", default="cuda", help="cuda, cuda:N or cpu (default: cuda)")

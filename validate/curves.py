@@ -7,7 +7,6 @@ all SMs; h falls from 1 to 0. The best rate of reading, over the physical rate, 
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from speedsim.config import Loaded
 from speedsim.files import to_json, write_text
 from speedsim.hardware import Gpu
 from speedsim.one_cache import Bench
+from speedsim.parsing import Parser
 from speedsim.units import InputError
 
 AT = (0.3, 0.45, 0.55, 0.65, 0.7, 0.75, 0.8, 0.86, 0.94, 1.02, 1.12, 1.24, 1.36, 1.5)
@@ -27,7 +27,7 @@ FLAT = 0.01
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The verb by itself. Raises InputError and NotCoveredError."""
-    parser = argparse.ArgumentParser(prog="validate curves", description=__doc__, allow_abbrev=False)
+    parser = Parser(prog="validate curves", description=__doc__, allow_abbrev=False)
     add = parser.add_argument
     add("--gpu", default="h200_sxm", metavar="NAME", help="the card (default h200_sxm)")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="change a number, such as l2.slices=48")

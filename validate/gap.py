@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 from speedsim.files import check_target, to_json, write_text
 from speedsim.parsing import Parser
+from speedsim.provenance import did_you_mean
 from speedsim.units import InputError
 
 from .imports import engine, kineto, nsys
@@ -98,7 +99,8 @@ def call(given: argparse.Namespace) -> int:
 def _rule(given: str) -> Rule:
     part, equals, pattern = given.partition("=")
     if not equals or part not in ("verify", "draft", "sampling"):
-        raise InputError(f"--part {given}: write verify=REGEX, draft=REGEX or sampling=REGEX")
+        hint = did_you_mean(part, ("verify", "draft", "sampling"))
+        raise InputError(f"--part {given}{hint}: write verify=REGEX, draft=REGEX or sampling=REGEX")
     try:
         return Rule(part, re.compile(pattern))
     except re.error as error:

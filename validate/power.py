@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from speedsim.catalog import load_gpu
 from speedsim.files import to_json
+from speedsim.parsing import Parser
 from speedsim.units import NotCoveredError
 
 from .silicon_score import share
@@ -35,7 +36,7 @@ Floats = NDArray[np.float64]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Judge, print. Raises InputError and NotCoveredError."""
-    parser = argparse.ArgumentParser(prog="validate power", description=__doc__, allow_abbrev=False,
+    parser = Parser(prog="validate power", description=__doc__, allow_abbrev=False,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gpu", default="all", metavar="NAME", help="whose tables (default: all that have watts)")
     parser.add_argument("--figures", default="h200_sxm", metavar="GPU", help="whose energy figures are assumed")

@@ -23,6 +23,7 @@ from zlib import crc32
 
 import numpy as np
 from speedsim.files import to_json, write_text
+from speedsim.parsing import Parser
 from speedsim.units import InputError
 
 from . import serving
@@ -60,7 +61,7 @@ class Picked(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The verb by itself. Raises InputError and NotCoveredError."""
-    parser = argparse.ArgumentParser(prog="speedsim score", description=__doc__, allow_abbrev=False,
+    parser = Parser(prog="speedsim score", description=__doc__, allow_abbrev=False,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("predictions", nargs="?", metavar="FILE", help="a filled list (CSV); without one: this simulator's own tiers")

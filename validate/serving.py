@@ -29,6 +29,7 @@ import numpy as np
 from speedsim import document
 from speedsim.catalog import load_gpu, load_model
 from speedsim.files import to_json, write_text
+from speedsim.parsing import Parser
 from speedsim.registry import names, normal
 from speedsim.scenario import Scenario, run
 from speedsim.units import InputError, NotCoveredError
@@ -92,7 +93,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The verb by itself. Raises InputError and NotCoveredError."""
-    parser = argparse.ArgumentParser(prog="validate serving", description=__doc__, allow_abbrev=False,
+    parser = Parser(prog="validate serving", description=__doc__, allow_abbrev=False,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser)
     options = parser.parse_args(arguments)

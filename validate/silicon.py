@@ -20,6 +20,7 @@ from speedsim.files import to_json, write_text
 from speedsim.hardware import Gpu
 from speedsim.many_kernels import Many
 from speedsim.one_kernel import ROTATED, WARM, Attention, Bench, Linear
+from speedsim.parsing import Parser
 from speedsim.scenario import TIERS
 from speedsim.units import InputError, NotCoveredError
 
@@ -72,7 +73,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The verb by itself. Raises InputError and NotCoveredError."""
-    parser = argparse.ArgumentParser(prog="validate silicon", description=__doc__, allow_abbrev=False)
+    parser = Parser(prog="validate silicon", description=__doc__, allow_abbrev=False)
     add_options(parser)
     return run(parser.parse_args(arguments))
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from speedsim import document
 from speedsim.many_kernels import Many
+from speedsim.parsing import Parser
 from speedsim.plain import plain
 from speedsim.units import InputError, NotCoveredError
 
@@ -48,7 +49,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The verb by itself. Raises InputError and NotCoveredError."""
-    parser = argparse.ArgumentParser(prog="validate fit", description=__doc__, allow_abbrev=False,
+    parser = Parser(prog="validate fit", description=__doc__, allow_abbrev=False,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser)
     options = parser.parse_args(arguments)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from speedsim.files import to_json, write_text
 from speedsim.hardware import Gpu
+from speedsim.parsing import Parser
 from speedsim.units import InputError, NotCoveredError
 
 from .silicon import Asked, chosen_rows, megabytes, predictions
@@ -41,7 +42,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The verb by itself. Raises InputError and NotCoveredError."""
-    parser = argparse.ArgumentParser(prog="validate whatif", description=__doc__, allow_abbrev=False,
+    parser = Parser(prog="validate whatif", description=__doc__, allow_abbrev=False,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser)
     options = parser.parse_args(arguments)

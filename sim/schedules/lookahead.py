@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from ..program import Host, Ids, Issue, Needs, Oracle, Program, Row, Text, Wait
 from ._rounds import proposed, rounds, settle, start, verification
 
+MOST_ROWS = 65_536
+"""Of one pass: more is a slip of the pen."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lookahead:
@@ -27,6 +30,8 @@ class Lookahead:
     def __post_init__(self) -> None:
         if self.window < 1 or self.n < 2 or self.guesses < 1:
             raise ValueError(f"window={self.window} or guesses={self.guesses} is below 1, or n={self.n} below 2")
+        if max(self.window, self.guesses) * self.n > MOST_ROWS:
+            raise ValueError(f"window={self.window}, n={self.n}, guesses={self.guesses}: more than {MOST_ROWS:,} rows")
 
     def reads(self, repetitions: int) -> frozenset[int]:
         """The last exit alone."""

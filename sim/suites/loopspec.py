@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..config import load
+from ..files import read_text
 from ..machine.build import TIERS
 from ..metrics import speedup
 from ..registry import find
@@ -129,11 +130,8 @@ def run(name: str, rows: str | None) -> dict[str, Any]:
 
 def read(path: Path) -> Iterator[Row]:
     """The rows of a table; lines that begin with # are comments."""
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")]
+    lines = enumerate(read_text(path).splitlines(), 1)
+    numbered = [(number, line) for number, line in lines if line.strip() and not line.startswith("#")]
     if not numbered or tuple(numbered[0][1].split(",")) != COLUMNS:
         raise InputError(f"{path}: the first line names the columns {','.join(COLUMNS)}")
     for number, line in numbered[1:]:

@@ -17,6 +17,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from ..config import load
+from ..files import read_text
 from ..metrics import speedup
 from ..registry import find
 from ..scenario import Scenario, plainly, play, resolve
@@ -84,11 +85,8 @@ def run(name: str, rows: str | None) -> dict[str, Any]:
 
 def read(path: Path) -> Iterator[Row]:
     """The rows of a table; lines that begin with # are comments."""
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")]
+    lines = enumerate(read_text(path).splitlines(), 1)
+    numbered = [(number, line) for number, line in lines if line.strip() and not line.startswith("#")]
     if not numbered or tuple(numbered[0][1].split(",")) != Row._fields:
         raise InputError(f"{path}: the first line names the columns {','.join(Row._fields)}")
     for number, line in numbered[1:]:

@@ -21,6 +21,7 @@ from typing import Any
 
 from ..catalog import load_stack
 from ..config import load
+from ..files import read_text
 from ..registry import find
 from ..scenario import Scenario
 from ..scenario import run as run_scenario
@@ -90,10 +91,7 @@ def run(name: str, rows: str | None) -> dict[str, Any]:
 
 def read(path: Path, paper: Paper) -> dict[str, Latency]:
     """The measured latencies of each task. InputError where a row is not one."""
-    try:
-        lines = [(n, line) for n, line in enumerate(path.read_text().splitlines(), 1) if not line.startswith("#")]
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from None
+    lines = [(n, line) for n, line in enumerate(read_text(path).splitlines(), 1) if not line.startswith("#")]
     found: dict[str, Latency] = {}
     for (number, _), row in zip(lines[1:], csv.DictReader(line for _, line in lines), strict=False):
         task, shape = row.get("task"), (row.get("config") or "").lower()

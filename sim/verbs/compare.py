@@ -40,12 +40,16 @@ def call(given: argparse.Namespace) -> int:
     if given.json not in (None, "-"):
         check_target(given.json)
     gpus = [name.strip() for name in given.gpu.split(",") if name.strip()]
+    schedules = split(given.schedules)
+    for option, text, items in (("gpu", given.gpu, gpus), ("schedules", given.schedules, schedules)):
+        if not items:
+            raise InputError(f"--{option} {text!r}: names no {option.removesuffix('s')}")
     batches = [_whole("batch", text) for text in given.batch.split(",")]
     contexts = [None] if given.context is None else [_whole("context", text) for text in given.context.split(",")]
     places = [Place(*point) for point in itertools.product(gpus, batches, contexts)]
     given.gpu, given.batch, given.prompt, given.schedule, given.max_in_flight = *places[0], "autoregressive", None
     base = scenario(given, "summary")
-    entries = compare(base, split(given.schedules), places)
+    entries = compare(base, schedules, places)
     if given.json == "-":
         print(to_json(document(entries, base)))
         return 0
@@ -60,7 +64,7 @@ def _whole(name: str, text: str) -> int:
     digits = text.strip().lower()
     thousands = digits.endswith("k")
     digits = digits.removesuffix("k")
-    if not digits.isdecimal():
+    if not (digits.isascii() and digits.isdecimal()):
         raise InputError(f"--{name} {text}: {name}: a whole number such as 16 or 8k is expected")
     return int(digits) * (1024 if thousands else 1)
 

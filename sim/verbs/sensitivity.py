@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ..scenario_options import add_options, scenario
+from ..units import InputError
 
 HELP = "how much the time and the gain hang on each number: elasticities, the strongest first"
 BAR = 24
@@ -25,6 +26,8 @@ def call(given: argparse.Namespace) -> int:
     from ..elasticity import sensitivity
     from ..files import to_json
 
+    if given.top < 1:
+        raise InputError(f"--top {given.top}: 1 or more is expected")
     table = sensitivity(scenario(given, "summary"))
     if given.json:
         print(to_json({"schema": "speedsim-sensitivity/1", "numbers": json.loads(table.to_json(orient="records"))}))

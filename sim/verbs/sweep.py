@@ -31,11 +31,13 @@ def call(given: argparse.Namespace) -> int:
     from pathlib import Path
 
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the processes share the cores; set before numpy is loaded
+    from ..files import check_folder
     from ..sweep_engines import chosen
     from ..sweep_progress import Meter
     from ..sweep_run import planned, run_in
     from ..sweep_summary import summary
 
+    check_folder(given.out)
     engine = chosen(given.engine, given.workers, given.cluster)
     points = planned(given.over, scenario(given, "summary"), given.link)
     with Meter(given.quiet) as meter:

@@ -32,7 +32,7 @@ def call(given: argparse.Namespace) -> int:
     asked = scenario(given, "summary")
     if not asked.sets:
         raise InputError("whatif: say what to change: --set hbm.bandwidth=6TB/s")
-    base = replace(asked, gpu=given.base or asked.gpu, sets=())
+    base = replace(asked, gpu=asked.gpu if given.base is None else given.base, sets=())
     found = whatif(base, asked.sets)
     if given.json:
         told: dict[str, Any] = {name: None if one is None else asdict(one) for name, one in (

@@ -25,6 +25,7 @@ from speedsim.one_kernel import Bench, Linear
 from speedsim.one_pass import Machinery, PassTime, pass_time, pipeline_rows
 from speedsim.parsing import Parser
 from speedsim.program import Schedule
+from speedsim.provenance import did_you_mean
 from speedsim.scenario import Scenario, play, resolve
 from speedsim.stack import Stack
 from speedsim.trace import Sequence as Sequence_
@@ -99,7 +100,8 @@ def predictions(design: str, gpu: str, stack: str, quick: bool = False) -> dict[
     wanted = tuple(RUNGS) if design == "all" else tuple(design.split(","))
     for name in wanted:
         if name not in RUNGS:
-            raise InputError(f"{name}: no table that is predicted; there are {', '.join(RUNGS)}, or all")
+            raise InputError(f"{name!r}: no table that is predicted{did_you_mean(name, RUNGS)}; "
+                             f"there are {', '.join(RUNGS)}, or all")
     on, with_ = load_gpu(gpu), load_stack(stack)
     subject = Subject(on.value, with_.value, on.value.generation != "cpu", quick)
     rows = [row for name in wanted for row in _table(subject, name)]
