@@ -19,6 +19,9 @@ from .program import Schedule
 from .registry import schedule
 from .units import InputError
 
+LARGEST = 4096
+"""Of an option that is a whole number: more is a slip of the pen that would be simulated for hours."""
+
 
 def schedule_named(text: str, changes: tuple[tuple[str, str], ...] = ()) -> tuple[Schedule, str]:
     """The schedule that a text means, with changed options, and its canonical text. Raises InputError."""
@@ -82,6 +85,8 @@ def _value(hint: Any, text: str, where: str) -> Any:
                 return text
             raise InputError(f"{where}: {text!r} is none of {', '.join(typing.get_args(kind))}")
         if kind is int and _is_whole(text):
+            if int(text) > LARGEST:
+                raise InputError(f"{where}: {text} is above {LARGEST:,}")
             return int(text)
         if kind is str and text:
             return text

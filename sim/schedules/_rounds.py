@@ -18,6 +18,8 @@ from ..program import Command, Commit, Ids, Issue, Oracle, Pass, Row, Squash, Te
 
 Path = tuple[int, ...]
 Step = Generator[Command, frozenset[int], "Place"]
+MOST_ROWS = 4096
+"""Of one pass: more is a slip of the pen."""
 
 
 class Place(NamedTuple):

@@ -13,10 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..program import Host, Ids, Issue, Needs, Oracle, Program, Row, Text, Wait
-from ._rounds import proposed, rounds, settle, start, verification
-
-MOST_ROWS = 65_536
-"""Of one pass: more is a slip of the pen."""
+from ._rounds import MOST_ROWS, proposed, rounds, settle, start, verification
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..program import Ids, Issue, Needs, Oracle, Program, Row, Text, Wait
-from ._rounds import Path, chain, proposed, rounds, settle, start, verification
+from ._rounds import MOST_ROWS, Path, chain, proposed, rounds, settle, start, verification
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,8 @@ class MaskTokens:
     def __post_init__(self) -> None:
         if self.k < 1:
             raise ValueError(f"k={self.k} is below 1")
+        if (self.k + 1) ** 2 > MOST_ROWS:
+            raise ValueError(f"k={self.k}: more than {MOST_ROWS:,} rows")
 
     def reads(self, repetitions: int) -> frozenset[int]:
         """The last exit alone."""

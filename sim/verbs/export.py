@@ -10,6 +10,10 @@ from ..units import InputError
 HELP = "write pass times for other simulators: predictor as csv or in Vidur's form"
 
 
+LARGEST = 2**20
+"""Rows of a pass and keys of a context."""
+
+
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the verb's options."""
     parser.add_argument("what", choices=("predictor",))
@@ -53,6 +57,6 @@ def _numbers(option: str, text: str | None, default: tuple[int, ...]) -> tuple[i
         found = tuple(int(part) for part in text.split(","))
     except ValueError:
         found = (0,)
-    if min(found) < 1:
-        raise InputError(f"{option} {text}: whole numbers above 0 are expected, such as 1,8,64")
+    if min(found) < 1 or max(found) > LARGEST:
+        raise InputError(f"{option} {text}: whole numbers from 1 to {LARGEST:,} are expected, such as 1,8,64")
     return found

@@ -75,7 +75,7 @@ def test_the_commands_write_and_print(tmp_path, capsys):
     (["curve", "--slo", "tpot=1"], "has no unit"),
     (["curve", "--batches", "1,x"], "whole numbers are expected"),
     (["curve", "--batches", "1000"], "the text has 64"),
-    (["export", "predictor", "--rows", "0", "--out", "x.csv"], "whole numbers above 0"),
+    (["export", "predictor", "--rows", "0", "--out", "x.csv"], "whole numbers from 1"),
     (["export", "predictor", "--out", "none/there/x.csv"], "cannot be written"),
 ])
 def test_a_mistake_is_told_in_one_line(capsys, arguments, said):
