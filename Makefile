@@ -17,7 +17,7 @@ demo: $(VENV)/core
 	$(BIN)/speedsim run
 
 test: $(VENV)/test
-	$(BIN)/python -m pytest --ignore tests/torch
+	$(BIN)/python -m pytest --numprocesses auto --ignore tests/torch
 
 test-torch: $(VENV)/torch
 	$(BIN)/python -m pytest tests/torch

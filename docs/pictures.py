@@ -22,8 +22,8 @@ from speedsim.report.sweep_plots import gain_lines
 from speedsim.report.tables import sweep as read_sweep
 from speedsim.result import answer, document
 from speedsim.scenario import Scenario
-from speedsim.sweep_engines import serial
-from speedsim.sweep_run import planned, run_in
+from speedsim.sweeps.engines import serial
+from speedsim.sweeps.run import planned, run_in
 from speedsim.trace import statistics
 
 TOKENS = 300

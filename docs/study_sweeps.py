@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 from speedsim import Scenario, sweep
-from speedsim.attribution import attributed
 from speedsim.scenario import resolve
-from speedsim.sweep_engines import processes
+from speedsim.sweeps.engines import processes
+from speedsim.whatifs.attribution import attributed
 
 HERE = Path(__file__).parent / "study"
 CARDS = "rtx_a5000,a100_sxm,l40s,h100_sxm,h200_sxm,b200_sxm"

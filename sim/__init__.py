@@ -14,21 +14,21 @@ __all__ = ["Scenario", "__version__", "answer", "curve", "load_gpu", "load_model
 
 _HOME = {
     "Scenario": "scenario", "answer": "result", "load_gpu": "catalog", "load_model": "catalog", "load_plan": "catalog",
-    "load_stack": "catalog", "load_trace": "catalog", "run": "scenario", "sweep": "sweep_run",
-    "curve": "frontier", "predictor": "pass_times", "sensitivity": "elasticity", "solve": "inverse",
-    "whatif": "attribution",
+    "load_stack": "catalog", "load_trace": "catalog", "run": "scenario", "sweep": "sweeps.run",
+    "curve": "whatifs.frontier", "predictor": "whatifs.pass_times", "sensitivity": "whatifs.elasticity",
+    "solve": "whatifs.inverse", "whatif": "whatifs.attribution",
 }
 
 if TYPE_CHECKING:
-    from .attribution import whatif
     from .catalog import load_gpu, load_model, load_plan, load_stack, load_trace
-    from .elasticity import sensitivity
-    from .frontier import curve
-    from .inverse import solve
-    from .pass_times import predictor
     from .result import answer
     from .scenario import Scenario, run
-    from .sweep_run import sweep
+    from .sweeps.run import sweep
+    from .whatifs.attribution import whatif
+    from .whatifs.elasticity import sensitivity
+    from .whatifs.frontier import curve
+    from .whatifs.inverse import solve
+    from .whatifs.pass_times import predictor
 
 
 def __getattr__(name: str) -> Any:

@@ -6,7 +6,6 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .acceptance import Acceptance
 from .config import Loaded, apply, load
 from .dram import Dram
 from .hardware import Gpu
@@ -14,6 +13,7 @@ from .model import Model
 from .plan import Plan
 from .registry import find, names
 from .stack import Stack
+from .traces.acceptance import Acceptance
 from .units import InputError
 
 if TYPE_CHECKING:

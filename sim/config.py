@@ -16,11 +16,12 @@ from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_args
 
-from . import document, registry
-from .checking import checked
-from .document import ConfigError, Node, Place
-from .plain import core, describes, from_plain, members, numeric, plain
-from .provenance import (
+from . import registry
+from .reading import document
+from .reading.checking import checked
+from .reading.document import ConfigError, Node, Place
+from .reading.plain import core, describes, from_plain, members, numeric, plain
+from .reading.provenance import (
     ASIDE,
     DEFAULT,
     KINDS,

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from .document import ConfigError, Node, Place, Problem, Scalar, shortened
-from .json_text import read_json
+from .reading.document import ConfigError, Node, Place, Problem, Scalar, shortened
+from .reading.json_text import read_json
 from .registry import normal
 
 if TYPE_CHECKING:
@@ -79,10 +79,10 @@ OTHERS = ("t5", "mt5", "huginn_raven")
 
 def model_from_config(path: str | Path, settings: Iterable[tuple[str, str]] = (), prefix: str = "") -> Loaded[Model]:
     """The decoder of a config.json, with overrides as `config.load` takes them. Raises ConfigError."""
-    from .checking import checked
     from .config import Loaded, apply
     from .model import Model
-    from .provenance import Reading, read_file
+    from .reading.checking import checked
+    from .reading.provenance import Reading, read_file
 
     config, reading = Config(Path(path), read_json(path)), Reading()
     fields = _fields(config)
@@ -112,7 +112,7 @@ def _fields(config: Config) -> dict[str, Entry]:
     elif family == "huginn_raven":
         fields = _huginn(config)
     else:
-        from .provenance import did_you_mean
+        from .reading.provenance import did_you_mean
 
         known = sorted((*FAMILIES, *OTHERS))
         hint = did_you_mean(family, known) or f" (known: {', '.join(known)})"
@@ -304,7 +304,7 @@ class Config:
         return default._replace(derived=True)
 
     def _missing(self, key: str) -> NoReturn:
-        from .provenance import did_you_mean
+        from .reading.provenance import did_you_mean
 
         null = " (it is null)" if key in self.entries else did_you_mean(key, self.entries)
         self.refuse(key, f"missing{null}")

@@ -5,7 +5,7 @@ text is off-text: nothing was recorded about it, so it keeps one guess at every 
 everything behind it. That does not change the number of passes (an off-text row is squashed before it could commit);
 the rows in flight are a little fewer than live.
 
-What proposers that are no exits would have said is told by facts (acceptance.py): recorded beside the trace, or
+What proposers that are no exits would have said is told by facts (traces/acceptance.py): recorded beside the trace, or
 described. `exitE` is a proposer as well: the trace's own exit E, drafting on from the committed text.
 """
 
@@ -18,8 +18,8 @@ from .program import TARGET, Oracle, Pass, Row, Tree
 from .units import InputError
 
 if TYPE_CHECKING:
-    from .acceptance import Facts
     from .trace import Sequence
+    from .traces.acceptance import Facts
 
 ON, OFF = 1, 2
 OFF_TEXT = -1

@@ -33,6 +33,6 @@ class Parser(argparse.ArgumentParser):
 
 
 def _near(given: str, known: Iterable[str]) -> str:
-    from .provenance import did_you_mean  # only for who has made a mistake: `--help` is to be there at once
+    from .reading.provenance import did_you_mean  # only for who has made a mistake: `--help` is to be there at once
 
     return did_you_mean(given, known)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .provenance import did_you_mean
+from .reading.provenance import did_you_mean
 from .units import InputError
 
 

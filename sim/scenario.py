@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from .batch import in_lock_step
 from .changes import by_owner, with_own
-from .document import one_line
 from .further import Further, computable, further_of
 from .oracle import TraceOracle
 from .program import Ids, Program, Schedule, Text, watched
+from .reading.document import one_line
 from .sampling import Sampling
 from .schedule_names import schedule_named, with_drafter
 from .shelf import Shelf
@@ -27,7 +27,6 @@ from .units import InputError, NotCoveredError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .acceptance import Facts
     from .config import Loaded
     from .hardware import Gpu
     from .machine.setting import Setting
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from .model import Model
     from .plan import Plan
     from .stack import Stack
+    from .traces.acceptance import Facts
 
 TIERS = ("roofline", "fluid", "cycle")
 MOST_BATCH = 1_000_000

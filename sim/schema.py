@@ -18,8 +18,8 @@ from types import NoneType
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 from . import units
-from .plain import Member, core, members
-from .provenance import ASIDE, KINDS, TOP
+from .reading.plain import Member, core, members
+from .reading.provenance import ASIDE, KINDS, TOP
 
 ASIDES = {
     "kind": {"enum": list(KINDS), "description": "where the numbers of this block are from"},
@@ -41,12 +41,12 @@ class Key(NamedTuple):
 
 def classes() -> dict[str, type]:
     """The class of every kind of file."""
-    from .acceptance import Acceptance
     from .dram import Dram
     from .hardware import Gpu
     from .model import Model
     from .plan import Plan
     from .stack import Stack
+    from .traces.acceptance import Acceptance
 
     return {"gpu": Gpu, "stack": Stack, "model": Model, "plan": Plan, "dram": Dram, "acceptance": Acceptance}
 

@@ -13,7 +13,6 @@ from . import catalog
 from .config import apply
 
 if TYPE_CHECKING:
-    from .acceptance import Acceptance
     from .catalog import Changes
     from .config import Loaded
     from .hardware import Gpu
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from .plan import Plan
     from .stack import Stack
     from .trace import Trace
+    from .traces.acceptance import Acceptance
 
 
 @dataclass(slots=True)

@@ -125,12 +125,12 @@ def description(what: str, name: str, as_json: bool) -> str:
 
     if what == "trace":
         from .registry import find
-        from .trace_text import figures
+        from .traces.text import figures
 
         return figures(find("traces", name), "stats", as_json)
     from .catalog import load_gpu, load_model, load_stack
     from .config import resolved
-    from .trace_text import short
+    from .traces.text import short
     from .units import human, stem_of, suffix_of
 
     load: Any = {"gpu": load_gpu, "stack": load_stack, "model": load_model}[what]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .acceptance import Acceptance, Described, Facts
 from .catalog import traces_of
 from .registry import is_path
 from .trace import Trace, limited, shifted, synthetic_from
-from .trace_steps import Recorded
+from .traces.acceptance import Acceptance, Described, Facts
+from .traces.steps import Recorded
 from .units import InputError
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@
 
 Positions before a sequence's `first` are its prompt. A trace holds what was predicted from the committed text only; a
 live run also makes predictions from wrong text, and throws them away.
-Sequences in memory are trace_data.py, files are read and written by trace_jsonl.py and trace_parquet.py, figures are
-made by trace_statistics.py; this module is the door to them.
+Sequences in memory are traces/data.py, files are read and written by traces/jsonl.py and traces/parquet.py, figures are
+made by traces/statistics.py; this module is the door to them.
 """
 
 from __future__ import annotations
@@ -19,13 +19,15 @@ from typing import Any
 
 import numpy as np
 
-from . import trace_jsonl, trace_parquet, trace_steps
 from .files import write_bytes
 from .registry import find
-from .trace_data import Sequence, Trace, lengths_only, limited, of_steps, shifted
-from .trace_files import ENDS, LIMIT_BYTES, MOST_SYNTHETIC, SCHEMA, STEPS, WHOLE, TraceError, near, one_line
-from .trace_statistics import draws, loops, settle, summary
-from .trace_synth import bursty, enveloped
+from .traces import jsonl as trace_jsonl
+from .traces import parquet as trace_parquet
+from .traces import steps as trace_steps
+from .traces.data import Sequence, Trace, lengths_only, limited, of_steps, shifted
+from .traces.files import ENDS, LIMIT_BYTES, MOST_SYNTHETIC, SCHEMA, STEPS, WHOLE, TraceError, near, one_line
+from .traces.statistics import draws, loops, settle, summary
+from .traces.synth import bursty, enveloped
 
 __all__ = [
     "ENDS", "LIMIT_BYTES", "SCHEMA", "Sequence", "Trace", "TraceError", "check", "header", "lengths_only", "limited",
@@ -86,7 +88,7 @@ def _span(values: list[int]) -> dict[str, int]:
 def header(path: str | Path) -> dict[str, Any]:
     """The header of a .jsonl or .parquet file, without reading the rest: kind, schema, model, repetitions, source.
 
-    Of a log of steps (trace_steps.py) it has draft_tokens and meaning instead of repetitions.
+    Of a log of steps (traces/steps.py) it has draft_tokens and meaning instead of repetitions.
     """
     with _form(Path(path), LIMIT_BYTES) as form:
         head: dict[str, Any] = form.read_header(Path(path))
@@ -143,7 +145,7 @@ def statistics(trace: Trace, seed: int = 0) -> dict[str, Any]:
 def synthetic(flips: Flips, repetitions: int, count: int, sequences: int = 1, seed: int = 0,
               *, first: int = 64, vocabulary: int = 32128, burst: float = 0.0,
               envelope: tuple[float, float] | None = None, source_tokens: int = 0) -> Trace:
-    """A trace whose predictions change between exits j and j+1 with probability flips[j-1] (trace_synth.py).
+    """A trace whose predictions change between exits j and j+1 with probability flips[j-1] (traces/synth.py).
 
     burst: correlation between neighbours of having a flip, 0 .. below 1. envelope: (beta, alpha) instead of flips.
     source_tokens: what cross-attention reads.

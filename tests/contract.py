@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from speedsim.acceptance import EVERYONE, Acceptance, Described
 from speedsim.batch import in_lock_step
 from speedsim.oracle import StrictOracle, TraceOracle
 from speedsim.program import TARGET, Ids, Text, watched
 from speedsim.trace import Sequence, Trace, synthetic
+from speedsim.traces.acceptance import EVERYONE, Acceptance, Described
 from worlds import (
     WEIGHTS_ONLY,
     Played,

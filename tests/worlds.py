@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from speedsim.acceptance import Facts
 from speedsim.batch import in_lock_step
 from speedsim.hardware import L2, Energy, Gpu, Hbm, Launch, Link, Sm
 from speedsim.machine.build import sim_machine
@@ -30,6 +29,7 @@ from speedsim.program import (
 from speedsim.stack import AttentionKernels, Control, GemmKernels, HostWork, Kernels, Stack, Uncertainty
 from speedsim.timeline import Timeline
 from speedsim.trace import Sequence, Trace
+from speedsim.traces.acceptance import Facts
 
 
 def sequence(exit_tokens: list[list[int]], end: str = "length", first: int = 0, number: int = 0) -> Sequence:

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from speedsim import document
 from speedsim.config import apply
 from speedsim.files import write_text
 from speedsim.parsing import Parser
+from speedsim.reading import document
 from speedsim.units import InputError, NotCoveredError
 
 from . import serving, whatif

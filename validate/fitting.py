@@ -24,8 +24,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from speedsim import document
 from speedsim.config import Loaded, apply, resolved
+from speedsim.reading import document
 from speedsim.stack import of_generation
 from speedsim.units import InputError
 

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from speedsim.files import check_target, to_json, write_text
 from speedsim.parsing import Parser
-from speedsim.provenance import did_you_mean
+from speedsim.reading.provenance import did_you_mean
 from speedsim.units import InputError
 
 from .imports import engine, kineto, nsys

@@ -26,10 +26,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from speedsim import document
 from speedsim.catalog import load_gpu, load_model
 from speedsim.files import to_json, write_text
 from speedsim.parsing import Parser
+from speedsim.reading import document
 from speedsim.registry import names, normal
 from speedsim.scenario import Scenario, run
 from speedsim.units import InputError, NotCoveredError

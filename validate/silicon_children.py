@@ -12,11 +12,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from speedsim import document
 from speedsim.catalog import load_gpu, load_stack
 from speedsim.config import Loaded
 from speedsim.files import write_text
 from speedsim.hardware import Gpu
+from speedsim.reading import document
 from speedsim.registry import find, names, normal
 from speedsim.stack import Stack
 from speedsim.units import NotCoveredError

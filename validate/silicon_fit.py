@@ -16,10 +16,10 @@ from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
-from speedsim import document
 from speedsim.many_kernels import Many
 from speedsim.parsing import Parser
-from speedsim.plain import plain
+from speedsim.reading import document
+from speedsim.reading.plain import plain
 from speedsim.units import InputError, NotCoveredError
 
 from .fitting import Spec, at_values, number, search, specs_of

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from speedsim import document
+from speedsim.reading import document
 
 from .silicon_score import Floats
 

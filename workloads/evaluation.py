@@ -1,7 +1,7 @@
 """How good a decoder's exits are on held-out text, exit by exit: the figures of a training log and of a trace's card.
 
 Everything here is read with the true text as input (teacher forcing), so every exit is asked the same questions; a
-trace, where the decoder reads what it wrote itself, has its own flip rates (trace_statistics.py).
+trace, where the decoder reads what it wrote itself, has its own flip rates (traces/statistics.py).
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 
 import torch
 from speedsim.trace import Sequence, Trace, write
-from speedsim.trace_steps import StepSequence, StepTrace
-from speedsim.trace_steps import write as write_steps
+from speedsim.traces.steps import StepSequence, StepTrace
+from speedsim.traces.steps import write as write_steps
 from speedsim.units import InputError, NotCoveredError
 from torch import Tensor, nn
 

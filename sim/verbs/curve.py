@@ -25,7 +25,7 @@ def call(given: argparse.Namespace) -> int:
     import json
 
     from ..files import to_json
-    from ..frontier import curve
+    from ..whatifs.frontier import curve
 
     try:
         batches = [int(part) for part in given.batches.split(",")]

@@ -30,7 +30,7 @@ def call(given: argparse.Namespace) -> int:
     from pathlib import Path
 
     from ..files import check_target, write_text
-    from ..pass_times import CONTEXTS, ROWS, predictor, vidur
+    from ..whatifs.pass_times import CONTEXTS, ROWS, predictor, vidur
 
     rows, contexts = _numbers("--rows", given.rows, ROWS), _numbers("--contexts", given.contexts, CONTEXTS)
     asked, out = scenario(given, "summary"), Path(given.out)

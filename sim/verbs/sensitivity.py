@@ -23,8 +23,8 @@ def call(given: argparse.Namespace) -> int:
     """Print the table."""
     import json
 
-    from ..elasticity import sensitivity
     from ..files import to_json
+    from ..whatifs.elasticity import sensitivity
 
     if given.top < 1:
         raise InputError(f"--top {given.top}: 1 or more is expected")

@@ -24,7 +24,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 def call(given: argparse.Namespace) -> int:
     """Print what was found; 1 where there is no such value."""
     from ..files import to_json
-    from ..inverse import solve
+    from ..whatifs.inverse import solve
 
     between = None
     if given.between is not None:

@@ -27,7 +27,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 def call(given: argparse.Namespace) -> int:
     """Predict, and show the table or write the JSON."""
     from ..files import check_target, to_json, write_text
-    from ..provenance import did_you_mean
+    from ..reading.provenance import did_you_mean
 
     if given.name not in known():
         raise InputError(f"suite {given.name}: no such suite{did_you_mean(given.name, known())}; "

@@ -32,10 +32,10 @@ def call(given: argparse.Namespace) -> int:
 
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the processes share the cores; set before numpy is loaded
     from ..files import check_folder
-    from ..sweep_engines import chosen
-    from ..sweep_progress import Meter
-    from ..sweep_run import planned, run_in
-    from ..sweep_summary import summary
+    from ..sweeps.engines import chosen
+    from ..sweeps.progress import Meter
+    from ..sweeps.run import planned, run_in
+    from ..sweeps.summary import summary
 
     check_folder(given.out)
     engine = chosen(given.engine, given.workers, given.cluster)

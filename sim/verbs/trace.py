@@ -66,9 +66,10 @@ def call(given: argparse.Namespace) -> int:
     """Do the deed."""
     if given.deed == "record":
         return _recorder()(given)
-    from .. import trace, trace_steps
+    from .. import trace
     from ..registry import find
-    from ..trace_text import figures
+    from ..traces import steps as trace_steps
+    from ..traces.text import figures
 
     if given.deed in ("check", "stats"):
         print(figures(find("traces", given.trace), given.deed, given.json))
@@ -76,7 +77,7 @@ def call(given: argparse.Namespace) -> int:
     if given.deed == "convert":
         trace.write(trace.load(find("traces", given.trace)), given.target)
     elif given.deed == "synth":
-        from ..steps_synth import steps_from
+        from ..traces.steps_synth import steps_from
 
         steps = steps_from(given.text)
         if steps is None:
@@ -84,7 +85,7 @@ def call(given: argparse.Namespace) -> int:
         else:
             trace_steps.write(steps, given.target)
     else:
-        from ..trace_import import Asked, import_log
+        from ..traces.logs import Asked, import_log
 
         asked = Asked(given.draft, given.model, given.impute, given.seed)
         steps = import_log(given.log, given.form, asked)

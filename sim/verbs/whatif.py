@@ -9,7 +9,7 @@ from ..scenario_options import add_options, scenario
 from ..units import InputError
 
 if TYPE_CHECKING:
-    from ..attribution import WhatIf
+    from ..whatifs.attribution import WhatIf
 
 HELP = "a base with changed numbers (--set), and which mechanism the difference is owed to"
 
@@ -25,9 +25,9 @@ def call(given: argparse.Namespace) -> int:
     """Print the two columns of shares."""
     from dataclasses import asdict, replace
 
-    from ..attribution import whatif
     from ..files import to_json
     from ..validated import quoted
+    from ..whatifs.attribution import whatif
 
     asked = scenario(given, "summary")
     if not asked.sets:

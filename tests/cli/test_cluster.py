@@ -8,8 +8,8 @@ import sys
 import pytest
 from speedsim import Scenario
 from speedsim.cli import main
-from speedsim.sweep_engines import cluster, serial
-from speedsim.sweep_run import planned, run_in
+from speedsim.sweeps.engines import cluster, serial
+from speedsim.sweeps.run import planned, run_in
 from speedsim.units import InputError
 
 SYNTH = "flips=0.2+0.1+0.05+0.04+0.03,count=20,sequences=2,seed=5"
@@ -91,7 +91,7 @@ def test_a_scheduler_that_dies_is_told_and_what_was_computed_is_kept(scheduler, 
 
 
 def test_a_scheduler_that_is_not_there_is_told(dask, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("speedsim.sweep_engines.CONNECT_S", 1)
+    monkeypatch.setattr("speedsim.sweeps.engines.CONNECT_S", 1)
     assert main(["sweep", "--synth", SYNTH, "--over", "batch=1,2", "--out", str(tmp_path / "o"),
                  "--cluster", "tcp://127.0.0.1:9"]) == 2
     assert "no scheduler answers" in capsys.readouterr().err.splitlines()[-1]

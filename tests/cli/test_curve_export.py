@@ -7,9 +7,9 @@ import csv
 import pytest
 from speedsim import Scenario
 from speedsim.cli import main
-from speedsim.frontier import curve
-from speedsim.pass_times import STATISTICS, predictor, vidur
 from speedsim.result import answer
+from speedsim.whatifs.frontier import curve
+from speedsim.whatifs.pass_times import STATISTICS, predictor, vidur
 
 SYNTH = "flips=0.2+0.1+0.05+0.04+0.03,count=12,sequences=4,seed=5"
 

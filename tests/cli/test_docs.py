@@ -32,7 +32,7 @@ def test_a_page_can_be_followed_from_top_to_bottom(page, tmp_path, monkeypatch, 
             (tmp_path / title).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / title).write_text(body)
         elif kind == "python":
-            if "speedsim.sweep_run" in body and find_spec("pandas") is None:
+            if "speedsim.sweeps.run" in body and find_spec("pandas") is None:
                 continue
             done = subprocess.run([sys.executable, "-c", body], capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stderr

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from speedsim import Scenario
 from speedsim.cli import main
-from speedsim.inverse import solve
-from speedsim.sweep_run import sweep
+from speedsim.sweeps.run import sweep
+from speedsim.whatifs.inverse import solve
 
 SYNTH = "flips=0.2+0.1+0.05+0.04+0.03,count=20,sequences=2,seed=5"
 ASKED = Scenario(synth=SYNTH)

@@ -15,8 +15,8 @@ import pytest
 from speedsim import Scenario
 from speedsim.cli import main
 from speedsim.result import answer, document
-from speedsim.sweep_engines import processes, serial
-from speedsim.sweep_run import planned, run_in
+from speedsim.sweeps.engines import processes, serial
+from speedsim.sweeps.run import planned, run_in
 
 SYNTH = "flips=0.2+0.1+0.05+0.04+0.03,count=20,sequences=2,seed=5"
 AXES = ["gpu=h100_sxm,l40s", "hbm.bandwidth=1TB/s:3TB/s:1TB/s", "schedule.max_in_flight=2:3", "launch.node_gap=1us,2us"]
@@ -86,8 +86,8 @@ KILLED = """
 import sys
 from pathlib import Path
 from speedsim import Scenario
-from speedsim.sweep_run import planned, run_in
-from speedsim.sweep_engines import processes
+from speedsim.sweeps.run import planned, run_in
+from speedsim.sweeps.engines import processes
 points = planned(["schedule.max_in_flight=1:4", "l2.capacity=20MiB:60MiB:10MiB"], Scenario(synth=sys.argv[2]))
 print("begins", flush=True)
 run_in(Path(sys.argv[1]), points, processes(2))
@@ -132,7 +132,7 @@ def test_other_inputs_or_other_code_do_not_go_on(tmp_path, capsys, monkeypatch):
     assert main([*arguments, "--over", "gpu=l40s,h200_sxm"]) == 2
     assert "holds another sweep: axes, " in capsys.readouterr().err
     assert main([*arguments, "--over", "gpu=l40s", "--batch", "2"]) == 2
-    monkeypatch.setattr("speedsim.sweep_run.code_hash", lambda: "other")
+    monkeypatch.setattr("speedsim.sweeps.run.code_hash", lambda: "other")
     assert main([*arguments, "--over", "gpu=l40s"]) == 2
     assert "code differ" in capsys.readouterr().err
     assert (tmp_path / "out" / "table.parquet").read_bytes() == before
@@ -209,10 +209,10 @@ def test_a_full_disk_is_told_and_loses_nothing(tmp_path):
 
 
 def test_two_sweeps_do_not_write_in_one_folder(tmp_path, capsys):
-    from speedsim.sweep_journal import Journal
+    from speedsim.sweeps.journal import Journal
 
     points = planned(["batch=1,2"], Scenario(synth=SYNTH))
-    from speedsim.sweep_run import identity, inputs
+    from speedsim.sweeps.run import identity, inputs
 
     journal = Journal(tmp_path / "out", identity(inputs(points)))
     journal.add(0, 1, b"")
@@ -230,7 +230,7 @@ def test_a_damaged_journal_is_refused(tmp_path, capsys):
 
 
 def test_a_worker_that_dies_is_told(tmp_path):
-    from speedsim.sweep_points import Points
+    from speedsim.sweeps.points import Points
     from speedsim.units import InputError
 
     class Deadly(Points):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 
 import pytest
-from speedsim.acceptance import EVERYONE, Acceptance, Described
 from speedsim.oracle import StrictOracle, TraceOracle
 from speedsim.program import TARGET
 from speedsim.schedule_names import schedule_named
 from speedsim.schedules._rounds import chain, sparse
+from speedsim.traces.acceptance import EVERYONE, Acceptance, Described
 from worlds import decode, sequence
 
 COUNT = 6000

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 from speedsim import load_gpu, load_model, load_plan, load_stack
-from speedsim.acceptance import EVERYONE, Described
 from speedsim.catalog import load_acceptance
 from speedsim.registry import names
 from speedsim.result import answer
 from speedsim.scenario import Scenario
+from speedsim.traces.acceptance import EVERYONE, Described
 
 FLIPS = {g: "+".join(["0.1"] * (g - 1)) for g in (1, 2, 3, 4, 6, 8, 12, 32)}
 

@@ -11,7 +11,7 @@ transformers = pytest.importorskip("transformers")
 
 from speedsim import trace  # noqa: E402
 from speedsim.cli import main  # noqa: E402
-from speedsim.trace_steps import read as read_steps  # noqa: E402
+from speedsim.traces.steps import read as read_steps  # noqa: E402
 from speedsim.units import InputError, NotCoveredError  # noqa: E402
 from speedsim.workloads import record_hf  # noqa: E402
 

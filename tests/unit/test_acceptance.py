@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from speedsim.acceptance import EVERYONE, Acceptance, Described, rate_of_length
 from speedsim.oracle import ClairvoyanceError, StrictOracle, TraceOracle
 from speedsim.program import Pass, Row
+from speedsim.traces.acceptance import EVERYONE, Acceptance, Described, rate_of_length
 from speedsim.units import InputError
 from worlds import sequence
 

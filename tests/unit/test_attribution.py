@@ -7,11 +7,11 @@ from itertools import chain, combinations
 
 import pytest
 from speedsim import Scenario
-from speedsim.attribution import MECHANISMS, REST, _shares, attributed, whatif
 from speedsim.cli import main
-from speedsim.elasticity import sensitivity
 from speedsim.scenario import play, resolve
 from speedsim.validated import nearest, quoted
+from speedsim.whatifs.attribution import MECHANISMS, REST, _shares, attributed, whatif
+from speedsim.whatifs.elasticity import sensitivity
 
 SYNTH = "flips=0.2+0.1+0.05+0.04+0.03,count=16,sequences=2,seed=5"
 ASKED = Scenario(synth=SYNTH, record="summary")

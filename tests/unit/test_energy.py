@@ -12,7 +12,7 @@ from speedsim import Scenario, load_gpu
 from speedsim.cli import main
 from speedsim.energy import per_token
 from speedsim.result import answer
-from speedsim.sweep_run import sweep
+from speedsim.sweeps.run import sweep
 from speedsim.validate.power import judge
 
 SYNTH = "flips=0.2+0.1+0.05+0.04+0.03,count=16,sequences=2,seed=5"

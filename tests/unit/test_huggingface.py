@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from speedsim.config import load
-from speedsim.document import ConfigError
 from speedsim.huggingface import FAMILIES, OTHERS, model_from_config
-from speedsim.json_text import read_json
 from speedsim.model import Model
+from speedsim.reading.document import ConfigError
+from speedsim.reading.json_text import read_json
 
 MODELS = Path(__file__).parents[2] / "workloads" / "models"
 LLAMA = {

@@ -7,9 +7,9 @@ from zlib import crc32
 
 import pytest
 from silicon_files import write_attention, write_linear
-from speedsim import document
 from speedsim.catalog import load_gpu, load_stack
 from speedsim.one_kernel import ROTATED, Bench, Linear
+from speedsim.reading import document
 from speedsim.registry import names
 from speedsim.units import InputError, NotCoveredError
 from speedsim.validate import silicon, silicon_children, silicon_fit, silicon_score

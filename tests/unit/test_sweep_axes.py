@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from speedsim import Scenario
 from speedsim.hardware import Gpu
-from speedsim.numbers_of import changed, every, key_of, located, number, text_of
+from speedsim.reading.numbers_of import changed, every, key_of, located, number, text_of
 from speedsim.scenario import resolve
 from speedsim.shelf import Shelf
 from speedsim.stack import Stack
-from speedsim.sweep_axes import axes, axis, linked
-from speedsim.sweep_grid import Block, grid
+from speedsim.sweeps.axes import axes, axis, linked
+from speedsim.sweeps.grid import Block, grid
 
 SYNTH = "flips=0.2+0.1+0.05+0.04+0.03,count=10"
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from speedsim.cli import main
-from speedsim.trace_files import TraceError
-from speedsim.trace_import import Asked, import_log
-from speedsim.trace_steps import statistics
+from speedsim.traces.files import TraceError
+from speedsim.traces.logs import Asked, import_log
+from speedsim.traces.steps import statistics
 
 DETAILED = {
     "id": "cmpl-1", "model": "some/model", "choices": [{"text": "..."}],
@@ -155,7 +155,7 @@ def test_sglang_tells_a_mean_or_a_histogram(tmp_path):
 
 @given(st.floats(1, 6), st.integers(1, 200))
 def test_imputed_steps_have_the_logs_sum_exactly(length, steps):
-    from speedsim.trace_import import _of_mean
+    from speedsim.traces.logs import _of_mean
 
     drawn = _of_mean(length, steps, 5, "", 0)
     assert sum(drawn.accepted) == round((length - 1) * steps)

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from speedsim import trace
 from speedsim.cli import main
 from speedsim.oracle import TraceOracle
-from speedsim.steps_synth import steps_from, steps_of
-from speedsim.trace_files import TraceError
-from speedsim.trace_steps import Recorded, StepSequence, StepTrace, read, statistics, write
+from speedsim.traces.files import TraceError
+from speedsim.traces.steps import Recorded, StepSequence, StepTrace, read, statistics, write
+from speedsim.traces.steps_synth import steps_from, steps_of
 from speedsim.units import NotCoveredError
 
 

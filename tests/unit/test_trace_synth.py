@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from speedsim import trace
 from speedsim.cli import main
-from speedsim.trace_files import TraceError
-from speedsim.trace_statistics import bounds, burstiness, summary
+from speedsim.traces.files import TraceError
+from speedsim.traces.statistics import bounds, burstiness, summary
 from speedsim.units import InputError
 
 FLIPS = (0.16, 0.06, 0.03, 0.02, 0.01)

@@ -25,7 +25,7 @@ from speedsim.one_kernel import Bench, Linear
 from speedsim.one_pass import Machinery, PassTime, pass_time, pipeline_rows
 from speedsim.parsing import Parser
 from speedsim.program import Schedule
-from speedsim.provenance import did_you_mean
+from speedsim.reading.provenance import did_you_mean
 from speedsim.scenario import Scenario, play, resolve
 from speedsim.stack import Stack
 from speedsim.trace import Sequence as Sequence_

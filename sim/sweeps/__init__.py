@@ -1,0 +1,1 @@
+"""Sweeps: every combination of values, resumable, by one process, many or a cluster."""
