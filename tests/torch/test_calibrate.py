@@ -91,3 +91,21 @@ def test_bytes_compares_counted_passes(tmp_path, capsys):
     assert one["measured_hbm_bytes"] == 31e6
     assert one["measured_hit"] == pytest.approx(0.2)
     assert one["error"] == pytest.approx(100 * (one["predicted_hbm_bytes"] / 31e6 - 1))
+
+
+def test_the_whole_path_goes_on_this_processors_own_campaign(tmp_path, capsys):
+    """Nothing is judged by it: two noisy cores stand in for a card, so that every step from bench to verdict runs."""
+    folder = tmp_path / "m"
+    assert main(["campaign", "--part", "1", "--device", "cpu", "--quick", "--threads", "1", "--out", str(folder),
+                 "--only", "turnaround,node_gaps,sharing"]) == 0
+    capsys.readouterr()
+    page = tmp_path / "page.html"
+    arguments = ["compare", str(folder), "--gpu", "generic_server_cpu", "--now", "--html", str(page), "--json", "-"]
+    assert main(arguments) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["quick"]
+    assert not found["held_out"]
+    assert found["rungs"]["pass"]["points"] == 4
+    assert set(found["rungs"]["pass"]["nulls"]) == {"roofline", "affine", "constant", "nearest"}
+    assert page.read_text().startswith("<!doctype html>")
+    assert main(["bytes", str(folder), "--gpu", "generic_server_cpu"]) == 0
