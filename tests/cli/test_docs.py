@@ -38,6 +38,8 @@ def test_a_page_can_be_followed_from_top_to_bottom(page, tmp_path, monkeypatch, 
             assert done.returncode == 0, done.stderr
         elif not kind:
             for line in body.splitlines():
+                if "--tier cycle" in line and find_spec("numba") is None:
+                    continue
                 if line.startswith("speedsim "):
                     assert main(shlex.split(line)[1:]) == 0, f"{line}: {capsys.readouterr().err}"
     capsys.readouterr()
